@@ -1,0 +1,3 @@
+"""Search, name and classify images with words."""
+
+__version__ = "0.1.0"
