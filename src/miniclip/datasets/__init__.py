@@ -1,0 +1,1 @@
+"""Readers of captioned and labelled images; each module says what it reads."""

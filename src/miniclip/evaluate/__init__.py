@@ -1,0 +1,1 @@
+"""An encoder and a data set in, a frozen result out."""
