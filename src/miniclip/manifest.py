@@ -1,0 +1,190 @@
+"""`Manifest`: what `bundle.json` says, typed and checked. It reads and writes text, never files."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self, TypeVar
+
+from miniclip.errors import BundleError, MiniClipError
+from miniclip.preprocess import ImageSpec
+from miniclip.tokenizer import TextSpec
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_Spec = TypeVar("_Spec", ImageSpec, TextSpec)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near the exported graphs came to the trained model, measured at export.
+
+    image_cosine_min, text_cosine_min: the least cosine between a row of the trained model and the
+    same row of the graph, in [-1, 1], over `samples` images and as many texts.
+    """
+
+    image_cosine_min: float
+    text_cosine_min: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model's card for machines.
+
+    name:          letters, digits, dot, dash and underscore; also its directory's name.
+    embedding_dim: D; feature_dim: F, of the image tower.
+    image, text:   how inputs are prepared.
+    logit_scale:   positive factor from cosine to logit; logit_bias: added after it.
+    licence:       an SPDX expression where there is one.
+    provenance:    free text by key, such as recipe, data, commit.
+    weights:       how each tower's weights are stored, e.g. {"image": "float16"}.
+    parity:        measured at export.
+
+    Building one with an unusable value raises BundleError.
+    """
+
+    name: str
+    embedding_dim: int
+    feature_dim: int
+    image: ImageSpec
+    text: TextSpec
+    logit_scale: float
+    licence: str
+    parity: Parity
+    logit_bias: float = 0.0
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check("name", self.name, _is_name, "letters, digits, '.', '-' or '_', not first a sign")
+        _check("licence", self.licence, _is_text, "a non-empty text")
+        for key in ("embedding_dim", "feature_dim"):
+            _check(key, getattr(self, key), _is_positive_int, "a whole number from 1 up")
+        _check("logit_scale", self.logit_scale, _is_positive, "a positive number")
+        _check("logit_bias", self.logit_bias, _is_number, "a finite number")
+        _check("image", self.image, lambda value: isinstance(value, ImageSpec), "an ImageSpec")
+        _check("text", self.text, lambda value: isinstance(value, TextSpec), "a TextSpec")
+        _check("parity", self.parity, lambda value: isinstance(value, Parity), "a Parity")
+        for key in ("image_cosine_min", "text_cosine_min"):
+            _check(f"parity.{key}", getattr(self.parity, key), _is_cosine, "a cosine in [-1, 1]")
+        _check("parity.samples", self.parity.samples, _is_positive_int, "a whole number from 1 up")
+        for key in ("provenance", "weights"):
+            _check(key, getattr(self, key), _is_text_table, "a table of texts by text")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give every field by name, ready for JSON."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return plain | {
+            "image": self.image.to_dict(),
+            "text": self.text.to_dict(),
+            "parity": asdict(self.parity),
+            "provenance": dict(self.provenance),
+            "weights": dict(self.weights),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`; BundleError names the key that is missing, unknown or wrong."""
+        _exact_keys("", values, {entry.name for entry in fields(cls)})
+        parity = _table("parity", values["parity"])
+        _exact_keys("parity.", parity, {entry.name for entry in fields(Parity)})
+        return cls(
+            **{
+                **values,
+                "image": _spec("image", ImageSpec.from_dict, values["image"]),
+                "text": _spec("text", TextSpec.from_dict, values["text"]),
+                "parity": Parity(**parity),
+            }
+        )
+
+
+def write_manifest(manifest: Manifest, files: Mapping[str, str]) -> str:
+    """Render `bundle.json`; files: name -> sha256 as 64 hex digits."""
+    content = {"format_version": FORMAT_VERSION, **manifest.to_dict(), "files": dict(files)}
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_manifest(text: str) -> tuple[Manifest, dict[str, str]]:
+    """Inverse of `write_manifest`. BundleError says which key is wrong and what it should be."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"it is no JSON ({error}); {RESTORE}") from error
+    content = dict(_table("the whole file", content))
+    version = content.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"format_version is {version!r} and this miniclip reads {FORMAT_VERSION}; "
+            "install the version of miniclip that wrote the bundle, or export it again"
+        )
+    files = content.pop("files", None)
+    _check("files", files, _is_hash_table, "a table of sha256 hex digits by file name")
+    return Manifest.from_dict(content), files
+
+
+RESTORE = "fetch the bundle again or export it again"
+
+
+def _check(key: str, value: Any, usable: Callable[[Any], bool], wanted: str) -> None:
+    if not usable(value):
+        raise BundleError(f"{key} is {value!r}, but must be {wanted}; {RESTORE}")
+
+
+def _exact_keys(prefix: str, values: Mapping[str, Any], known: set[str]) -> None:
+    for kind, keys in (("missing", known - set(values)), ("unknown", set(values) - known)):
+        if keys:
+            named = ", ".join(prefix + key for key in sorted(keys))
+            raise BundleError(f"{kind} key {named}; {RESTORE}")
+
+
+def _table(key: str, value: Any) -> Mapping[str, Any]:
+    _check(key, value, lambda candidate: isinstance(candidate, dict), "a table")
+    table: Mapping[str, Any] = value
+    return table
+
+
+def _spec(key: str, build: Callable[[Mapping[str, Any]], _Spec], value: Any) -> _Spec:
+    try:
+        return build(_table(key, value))
+    except (MiniClipError, TypeError, ValueError) as error:
+        raise BundleError(f"{key} is unusable ({error}); {RESTORE}") from error
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_cosine(value: Any) -> bool:
+    return _is_number(value) and -1.001 <= value <= 1.001  # float32 sums may overshoot 1
+
+
+def _is_positive_int(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_text_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(item, str) for pair in value.items() for item in pair
+    )
+
+
+def _is_hash_table(value: Any) -> bool:
+    return _is_text_table(value) and all(
+        re.fullmatch(r"[0-9a-f]{64}", digest) for digest in value.values()
+    )
