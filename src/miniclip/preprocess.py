@@ -1,0 +1,148 @@
+"""From a decoded picture to the pixels of a model: the one copy of resize, crop and normalise.
+
+Training, export and the runtime all call `preprocess`, so a model never meets pixels it was not
+trained on. This file decodes nothing (see `images`) and runs no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any, Literal, Self
+
+import numpy as np
+from PIL import Image
+
+from miniclip.arrays import FloatArray
+from miniclip.errors import ConfigError
+
+Triple = tuple[float, float, float]
+
+_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_RESIZE_RULES = ("squash", "shortest")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """How a picture becomes the input of an image tower.
+
+    side:          S, the side of the square that the model sees, in pixels.
+    resize:        "squash" stretches the whole picture to S x S; "shortest" scales its shortest
+                   edge to `resize_side` and cuts the central S x S out.
+    resize_side:   the shortest edge before the cut, at least `side`; with "squash" equal to `side`.
+    interpolation: "bicubic", "bilinear" or "lanczos", antialiased as in Pillow.
+    mean, std:     per channel R, G, B, in units of a pixel scaled to 0..1.
+
+    Raises ConfigError for a value that cannot be used.
+    """
+
+    side: int
+    resize: Literal["squash", "shortest"]
+    resize_side: int
+    interpolation: Literal["bicubic", "bilinear", "lanczos"]
+    mean: Triple
+    std: Triple
+
+    def __post_init__(self) -> None:
+        for name in ("side", "resize_side"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"image spec: {name} is {value!r}; give a whole number above 0")
+        for name, known in (("resize", _RESIZE_RULES), ("interpolation", tuple(_FILTERS))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(
+                    f"image spec: {name} is {value!r}; choose one of {', '.join(known)}"
+                )
+        if self.resize == "squash" and self.resize_side != self.side:
+            raise ConfigError(
+                f"image spec: resize_side is {self.resize_side} but side is {self.side}; "
+                "with resize 'squash' both must be equal"
+            )
+        if self.resize_side < self.side:
+            raise ConfigError(
+                f"image spec: resize_side is {self.resize_side}, smaller than side {self.side}; "
+                "the cut would leave the picture, so give at least side"
+            )
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _triple(name, getattr(self, name)))
+        if min(self.std) <= 0:
+            raise ConfigError(f"image spec: std is {self.std}; every value must be above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as plain values that JSON can hold."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; ConfigError names a key that is missing or unknown."""
+        names = {field.name for field in fields(cls)}
+        for problem, keys in (("misses", names - set(values)), ("has unknown", set(values) - names)):
+            if keys:
+                raise ConfigError(
+                    f"image spec {problem} key(s) {', '.join(sorted(map(str, keys)))}; "
+                    f"it needs exactly {', '.join(sorted(names))}"
+                )
+        return cls(**values)
+
+
+def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
+    """Resize, crop and normalise one RGB picture.
+
+    Returns (3, S, S) float32, C-contiguous: (pixel / 255 - mean) / std.
+    Raises ConfigError for a picture that is not RGB; `images.decode` always returns RGB.
+    """
+    if image.mode != "RGB":
+        raise ConfigError(
+            f"preprocess got a picture of mode {image.mode}; decode it with miniclip.images.decode"
+        )
+    resized = image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=_box(image, spec))
+    factor, offset = _affine(spec.mean, spec.std)
+    pixels = np.asarray(resized).transpose(2, 0, 1)
+    out = np.empty((3, spec.side, spec.side), dtype=np.float32)
+    np.multiply(pixels, factor, out=out)
+    out += offset
+    return out
+
+
+def _box(image: Image.Image, spec: ImageSpec) -> tuple[float, float, float, float]:
+    """Return the part of the picture that fills the square, in source pixels.
+
+    For "shortest" this is the central crop carried back to the source: the same samples as resize
+    then crop, without ever making the large picture that a 1 x 60,000 strip would need.
+    """
+    width, height = image.size
+    if spec.resize == "squash":
+        return (0, 0, width, height)
+    shortest = min(width, height)
+    spans = []
+    for length in (width, height):
+        scaled = spec.resize_side * length // shortest
+        first = (scaled - spec.side) // 2
+        spans.append((first * length / scaled, (first + spec.side) * length / scaled))
+    (left, right), (top, bottom) = spans
+    return (left, top, right, bottom)
+
+
+@lru_cache(maxsize=16)
+def _affine(mean: Triple, std: Triple) -> tuple[FloatArray, FloatArray]:
+    """Return factor and offset, (3, 1, 1) float32, so that normalising is factor * pixel + offset."""
+    centre, spread = np.array(mean), np.array(std)
+    factor = (1 / (255 * spread)).astype(np.float32)[:, None, None]
+    offset = (-centre / spread).astype(np.float32)[:, None, None]
+    return factor, offset
+
+
+def _triple(name: str, values: object) -> Triple:
+    try:
+        red, green, blue = (float(value) for value in values)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"image spec: {name} is {values!r}; give three numbers for red, green and blue"
+        ) from None
+    return (red, green, blue)
