@@ -1,14 +1,42 @@
-"""Safe decode of anything that claims to be an image; it resizes nothing and runs no model."""
+"""Safe decode of anything that claims to be an image; it resizes nothing and runs no model.
+
+Every way in which a file can be bad ends in one ImageError that names it. Pillow, pillow-heif and
+pydicom do the decoding; nothing here parses a format.
+"""
 
 from __future__ import annotations
 
+import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
-from miniclip.errors import ConfigError
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from miniclip import dicom
+from miniclip.errors import ConfigError, ImageError, MissingExtraError
+from miniclip.quiet import quiet
+from miniclip.rgb import to_rgb
 
 MAX_PIXELS = 178_956_970  # where Pillow, too, refuses to go on: 0.5 GiB of RGB
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".avif", ".bmp", ".dcm", ".dib", ".dicom", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif",
+    ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm",
+    ".tif", ".tiff", ".webp",
+))
+# Not all that Pillow knows: EPS would start Ghostscript, others claim any bytes as theirs.
+_FORMATS = (
+    "JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "PCX",
+)
+_HEIC_BRANDS = (  # ISO/IEC 23008-12
+    b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -25,11 +53,140 @@ class ImageSource:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.data is None):
             raise ConfigError(
-                f"image source {self.name!r} has {'both' if self.path else 'neither'} path and "
-                "data; give exactly one"
+                f"image source {self.name!r} has {'neither' if self.path is None else 'both'} "
+                "of path and data; give exactly one"
             )
 
     @classmethod
     def of(cls, path: Path) -> Self:
         """Return the source for a file, named by its path."""
         return cls(name=str(path), path=path)
+
+
+def decode(
+    source: ImageSource | Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_least: int | None = None,
+) -> Image.Image:
+    """Decode one image to RGB, upright, first frame, with no metadata left on it.
+
+    Transparency is laid on white; grey of more than 8 bits is scaled, not cut (`rgb.eight_bit`);
+    DICOM is shown through its window. `max_pixels` is checked against the header, before any pixel
+    is decoded. `at_least` lets a JPEG decode at 1/2, 1/4 or 1/8 of its size, much faster, with no
+    side below that many pixels. Safe to call from many threads.
+
+    Raises ImageError "NAME: reason; cure" for everything that cannot be decoded.
+    """
+    if isinstance(source, Path):
+        source = ImageSource.of(source)
+    elif isinstance(source, bytes):
+        source = ImageSource(name="image bytes", data=source)
+    try:
+        with quiet(), _open_stream(source) as stream:
+            image = _decode(stream, Path(source.name).suffix.lower(), max_pixels, at_least)
+    except ImageError as error:
+        raise ImageError(f"{source.name}: {error}") from error.__cause__
+    # Decoders fed with hostile bytes raise anything: KeyError, struct.error, MemoryError, ...
+    except Exception as error:
+        raise ImageError(
+            f"{source.name}: the image is damaged or cut off ({type(error).__name__}: {error}); "
+            "restore it from its source or remove it"
+        ) from error
+    image.info = {}
+    return image
+
+
+def _open_stream(source: ImageSource) -> BinaryIO:
+    """Open the bytes of a source; ImageError when there are none to be had."""
+    if source.path is None:
+        stream: BinaryIO = BytesIO(source.data or b"")
+        size = len(source.data or b"")
+    else:
+        try:
+            status = source.path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise ImageError("this is a directory, not an image; give the images inside it")
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+                raise ImageError("this is a device, pipe or socket; give a regular file")
+            stream, size = source.path.open("rb"), status.st_size
+        except (OSError, ValueError) as error:
+            raise ImageError(_why_not_opened(source.path, error)) from error
+    if size == 0:
+        stream.close()
+        raise ImageError("the file is empty (0 bytes); restore it from its source or remove it")
+    return stream
+
+
+def _why_not_opened(path: Path, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "no permission to read the file; allow it, for example with chmod u+r"
+    if isinstance(error, FileNotFoundError):
+        if path.is_symlink():
+            return (
+                f"the link points to {path.readlink()}, which does not exist; "
+                "mend or remove the link"
+            )
+        return "the file does not exist; check the path"
+    return f"the file cannot be opened ({error}); check the path and the disk"
+
+
+def _decode(stream: BinaryIO, suffix: str, max_pixels: int, at_least: int | None) -> Image.Image:
+    head = stream.read(dicom.HEAD_BYTES)
+    stream.seek(0)
+    if dicom.is_dicom(head, suffix):
+        dataset = dicom.read_dataset(stream)
+        _check_pixels(dataset.Columns, dataset.Rows, max_pixels)
+        return to_rgb(dicom.picture(dataset))
+    image = _open_heic(stream) if _is_heic(head) else _open(stream, head)
+    _check_pixels(*image.size, max_pixels)
+    if at_least is not None and image.format in ("JPEG", "MPO"):
+        image.draft(None, (at_least, at_least))
+    image.load()
+    with suppress(Exception):  # a damaged EXIF block does not make the picture unreadable
+        ImageOps.exif_transpose(image, in_place=True)
+    return to_rgb(image)
+
+
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width} x {height} = {width * height:,} pixels are more than the limit of "
+            f"{max_pixels:,}; make it smaller, or raise max_pixels if you trust the file"
+        )
+
+
+def _open(stream: BinaryIO, head: bytes) -> Image.Image:
+    """Read the header with Pillow."""
+    try:
+        return Image.open(stream, formats=_formats())
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"not an image of a known format (it begins with {head[:12]!r}); "
+            "convert it to JPEG or PNG, or remove it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"the picture is too large ({error}); make it smaller, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS and max_pixels if you trust the file"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Return those of our formats that this build of Pillow has."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _is_heic(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[:64]
+
+
+def _open_heic(stream: BinaryIO) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile  # noqa: PLC0415 -- an optional extra
+    except ImportError:
+        raise ImageError(str(MissingExtraError("a HEIC image", "heic"))) from None
+    image: Image.Image = HeifImageFile(stream)
+    return image

@@ -82,7 +82,10 @@ class ImageSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; ConfigError names a key that is missing or unknown."""
         names = {field.name for field in fields(cls)}
-        for problem, keys in (("misses", names - set(values)), ("has unknown", set(values) - names)):
+        for problem, keys in (
+            ("misses", names - set(values)),
+            ("has unknown", set(values) - names),
+        ):
             if keys:
                 raise ConfigError(
                     f"image spec {problem} key(s) {', '.join(sorted(map(str, keys)))}; "
@@ -101,7 +104,9 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
         raise ConfigError(
             f"preprocess got a picture of mode {image.mode}; decode it with miniclip.images.decode"
         )
-    resized = image.resize((spec.side, spec.side), _FILTERS[spec.interpolation], box=_box(image, spec))
+    resized = image.resize(
+        (spec.side, spec.side), _FILTERS[spec.interpolation], box=_box(image, spec)
+    )
     factor, offset = _affine(spec.mean, spec.std)
     pixels = np.asarray(resized).transpose(2, 0, 1)
     out = np.empty((3, spec.side, spec.side), dtype=np.float32)
@@ -131,7 +136,7 @@ def _box(image: Image.Image, spec: ImageSpec) -> tuple[float, float, float, floa
 
 @lru_cache(maxsize=16)
 def _affine(mean: Triple, std: Triple) -> tuple[FloatArray, FloatArray]:
-    """Return factor and offset, (3, 1, 1) float32, so that normalising is factor * pixel + offset."""
+    """Return (3, 1, 1) float32 each, so that normalising is factor * pixel + offset."""
     centre, spread = np.array(mean), np.array(std)
     factor = (1 / (255 * spread)).astype(np.float32)[:, None, None]
     offset = (-centre / spread).astype(np.float32)[:, None, None]

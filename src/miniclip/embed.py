@@ -1,0 +1,186 @@
+"""The streaming pipeline: sources in, vectors out, in order, bad images skipped by name.
+
+Threads decode ahead of the model; how far is bounded, so memory stays flat however many images
+come. This file finds no images (see `index`), stores nothing and knows the model as an `Encoder`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from miniclip.arrays import FloatArray
+from miniclip.encoder import Encoder
+from miniclip.errors import ConfigError, ImageError
+from miniclip.images import ImageSource, decode
+from miniclip.preprocess import ImageSpec, preprocess
+
+Progress = Callable[[int], None]  # called with the number of images done, skipped ones included
+_Ready = FloatArray | str  # pixels (3, S, S), or why there are none
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+class Embedded(NamedTuple):
+    """One batch of results, in order of arrival.
+
+    embeddings: (B, D) float32 unit rows; features: (B, F) float32; one row per source.
+    """
+
+    sources: tuple[ImageSource, ...]
+    embeddings: FloatArray
+    features: FloatArray
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """All results of a collection; row i of both arrays belongs to names[i].
+
+    embeddings: (N, D) float32 unit rows; features: (N, F) float32, before the projection.
+    """
+
+    names: tuple[str, ...]
+    embeddings: FloatArray
+    features: FloatArray
+    skipped: tuple[Skipped, ...]
+
+
+def embed_all(
+    encoder: Encoder,
+    sources: Iterable[ImageSource],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> EmbeddedSet:
+    """Embed a collection that fits in memory; arguments as for `embed_stream`."""
+    batches: list[Embedded] = []
+    skipped: list[Skipped] = []
+    names: list[str] = []
+    stream = embed_stream(
+        encoder, sources, batch_size=batch_size, threads=threads, progress=progress
+    )
+    for result in stream:
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            names += [source.name for source in result.sources]
+            batches.append(result._replace(sources=()))  # let go of bytes that sources may hold
+    return EmbeddedSet(
+        names=tuple(names),
+        embeddings=_stack([batch.embeddings for batch in batches], encoder.embedding_dim),
+        features=_stack([batch.features for batch in batches], encoder.feature_dim),
+        skipped=tuple(skipped),
+    )
+
+
+def embed_stream(
+    encoder: Encoder,
+    sources: Iterable[ImageSource],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Embedded | Skipped]:
+    """Yield vectors batch by batch in the order of the sources; a bad image comes out as Skipped.
+
+    sources is read lazily, in the caller's thread, at most two batches ahead. While the model runs
+    on one batch, `threads` threads (default: one per core) decode the next. Every batch has
+    `batch_size` images; only the last is smaller and is padded to a power of two for the model, so
+    that a runtime plans its memory for two shapes and no more. Closing the iterator, or any
+    exception in its consumer, stops the threads after the image each has in hand.
+
+    Raises ConfigError at once for a batch size or thread count below 1.
+    """
+    for name, value in (("batch_size", batch_size), ("threads", threads)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; give a whole number above 0")
+    pool_size = threads or os.cpu_count() or 1
+    return _stream(encoder, sources, batch_size, pool_size, progress or (lambda _done: None))
+
+
+def _stream(
+    encoder: Encoder,
+    sources: Iterable[ImageSource],
+    batch_size: int,
+    threads: int,
+    progress: Progress,
+) -> Iterator[Embedded | Skipped]:
+    spec = encoder.image_spec
+    kept: list[ImageSource] = []
+    # A fresh buffer per batch would be simpler, but page faults on 26 MB cost as much as decoding.
+    pixels = np.zeros((batch_size, 3, spec.side, spec.side), dtype=np.float32)
+    done = 0
+    with closing(_decoded(sources, spec, threads, ahead=2 * batch_size)) as decoded:
+        for source, ready in decoded:
+            if isinstance(ready, str):
+                done += 1
+                progress(done)
+                yield Skipped(source.name, ready)
+                continue
+            pixels[len(kept)] = ready
+            kept.append(source)
+            if len(kept) == batch_size:
+                batch = _embed(encoder, kept, pixels)
+                done += len(kept)
+                kept = []
+                progress(done)
+                yield batch
+    if kept:
+        batch = _embed(encoder, kept, pixels)
+        progress(done + len(kept))
+        yield batch
+
+
+def _embed(encoder: Encoder, sources: list[ImageSource], pixels: FloatArray) -> Embedded:
+    """Run the model on the first len(sources) rows, padded by whatever the buffer holds."""
+    count = len(sources)
+    padded = min(len(pixels), 1 << (count - 1).bit_length())
+    vectors = encoder.encode_pixels(pixels[:padded])
+    return Embedded(tuple(sources), vectors.embeddings[:count], vectors.features[:count])
+
+
+def _decoded(
+    sources: Iterable[ImageSource], spec: ImageSpec, threads: int, ahead: int
+) -> Generator[tuple[ImageSource, _Ready]]:
+    """Yield each source with its pixels, in order, keeping `ahead` of them in the pool's hands."""
+    waiting: deque[tuple[ImageSource, Future[_Ready]]] = deque()
+    coming = iter(sources)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="miniclip-decode")
+    try:
+        while True:
+            for source in islice(coming, ahead - len(waiting)):
+                waiting.append((source, pool.submit(_ready, source, spec)))
+            if not waiting:
+                return
+            source, future = waiting.popleft()
+            yield source, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ready(source: ImageSource, spec: ImageSpec) -> _Ready:
+    try:
+        # Twice the size that is needed: the fast JPEG scaling then leaves no trace in the vectors.
+        image = decode(source, at_least=2 * spec.resize_side)
+    except ImageError as error:
+        return str(error).removeprefix(f"{source.name}: ")
+    return preprocess(image, spec)
+
+
+def _stack(parts: list[FloatArray], width: int) -> FloatArray:
+    return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.float32)
