@@ -1,0 +1,193 @@
+"""`TwoTower`: an image tower, a text tower, a head on each, and the scale of their cosines.
+
+It is what training changes and export writes. Losses, data and the loop are elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 -- the field's name for it
+
+from miniclip.errors import TrainingError
+from miniclip.train.image_towers import Cut, ImageTower
+from miniclip.train.text_towers import TextTower
+
+MAX_SCALE = 100.0  # CLIP's bound: above it the softmax stops learning
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """A learning rate for each part; a part whose rate is 0 stays as it is."""
+
+    image_tower: float
+    text_tower: float
+    heads: float
+    scale: float
+
+
+class TwoTower(nn.Module):
+    """Images and texts to unit rows (B, D) of one space.
+
+    trainable parts are chosen at construction; `trunk` is the part of the image tower that stays
+    fixed, and whose output may be cached when `caches_trunk`.
+    """
+
+    log_scale: nn.Parameter
+    bias: nn.Parameter
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(
+        self,
+        image_tower: ImageTower,
+        text_tower: TextTower,
+        image_head: nn.Module,
+        text_head: nn.Module,
+        *,
+        image_trainable: str = "none",
+        image_cut: Cut = "features",
+        text_trainable: str = "all",
+        train_embeddings: bool = True,
+        scale: float = 1 / 0.07,
+        bias: float | None = None,
+    ) -> None:
+        """Join the parts.
+
+        image_trainable, image_cut: see `ImageTower.split`; text_trainable, train_embeddings: see
+        `TextTower.set_trainable`. scale: the first factor from cosine to logit, learned as its
+        logarithm (CLIP). bias: the first value of the learned bias of a sigmoid loss; None fixes
+        it at 0.
+        """
+        super().__init__()
+        if not 0 < scale <= MAX_SCALE:
+            raise TrainingError(f"scale is {scale}; give a number above 0, at most {MAX_SCALE:g}")
+        self.image_tower = image_tower
+        self.text_tower = text_tower
+        self.image_head = image_head
+        self.text_head = text_head
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.bias = nn.Parameter(torch.tensor(bias or 0.0), requires_grad=bias is not None)
+        self.register_buffer("feature_mean", torch.zeros(image_tower.feature_dim))
+        self.register_buffer("feature_std", torch.ones(image_tower.feature_dim))
+        # In a tuple, so that they are not registered: their modules already are, in the tower.
+        self._image_parts = image_tower.split(image_trainable, cut=image_cut)
+        text_tower.set_trainable(text_trainable, embeddings=train_embeddings)
+
+    @property
+    def caches_trunk(self) -> bool:
+        """Whether the output of `trunk` is worth keeping: some of the image tower is fixed."""
+        return not isinstance(self._image_parts[0], nn.Identity)
+
+    @property
+    def embedding_dim(self) -> int:
+        """D."""
+        zeros = torch.zeros(1, self.image_tower.feature_dim, device=self.log_scale.device)
+        training = self.image_head.training
+        with torch.no_grad():
+            width = self.image_head.eval()(zeros).shape[1]
+        self.image_head.train(training)
+        return int(width)
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor from cosine to logit, () float32, above 0."""
+        return self.log_scale.exp()
+
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) through the fixed part of the image tower, without gradients."""
+        with torch.no_grad():
+            output: Tensor = self._image_parts[0](pixels)
+        return output
+
+    def image_features(self, trunk_output: Tensor) -> Tensor:
+        """Take what `trunk` gave through the rest of the image tower: features (B, F) float32."""
+        features: Tensor = self._image_parts[1](trunk_output)
+        return features
+
+    def project_image(self, features: Tensor) -> Tensor:
+        """Features (B, F) to unit rows (B, D) float32."""
+        return F.normalize(self.image_embedding(features), dim=-1)
+
+    def image_embedding(self, features: Tensor) -> Tensor:
+        """Features (B, F) to embeddings (B, D) float32, before unit length."""
+        standardised = (features - self.feature_mean) / self.feature_std
+        embedding: Tensor = self.image_head(standardised)
+        return embedding.float()
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to unit rows (B, D) float32."""
+        return self.project_image(self.image_features(self.trunk(pixels)))
+
+    def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) int64, twice, to features (B, F') float32."""
+        features: Tensor = self.text_tower(input_ids, attention_mask)
+        return features
+
+    def project_text(self, features: Tensor) -> Tensor:
+        """Features (B, F') to unit rows (B, D) float32."""
+        return F.normalize(self.text_embedding(features), dim=-1)
+
+    def text_embedding(self, features: Tensor) -> Tensor:
+        """Features (B, F') to embeddings (B, D) float32, before unit length."""
+        embedding: Tensor = self.text_head(features)
+        return embedding.float()
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) int64, twice, to unit rows (B, D) float32."""
+        return self.project_text(self.text_features(input_ids, attention_mask))
+
+    def standardise_features(self, mean: Tensor, std: Tensor) -> None:
+        """Fix what is taken from image features before the head, and what they are divided by.
+
+        mean, std: (F,), measured on training images. A std of 0, of a feature that never moves,
+        counts as 1. TrainingError for another shape or a value that is not finite.
+        """
+        for name, values in (("mean", mean), ("std", std)):
+            if values.shape != self.feature_mean.shape or not values.isfinite().all():
+                raise TrainingError(
+                    f"{name} of image features has shape {tuple(values.shape)} or a value that is "
+                    f"not finite; give {self.feature_mean.numel()} finite numbers"
+                )
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+
+    @torch.no_grad()
+    def clamp_scale(self) -> None:
+        """Keep the scale at or below 100; call it after every step (CLIP, section 2.5)."""
+        self.log_scale.clamp_(max=math.log(MAX_SCALE))
+
+    def parameter_groups(
+        self, rates: LearningRates, *, weight_decay: float
+    ) -> list[dict[str, Any]]:
+        """Group what learns for an optimiser: one rate per part, no decay on vectors and scalars.
+
+        Biases, norms, scale and bias are pulled to 0 by nothing. Each group has `params`, `lr`,
+        `weight_decay` and `name`; empty groups are left out. TrainingError when nothing learns.
+        """
+        groups = []
+        for name, rate, parameters in self._parts(rates):
+            learning = [p for p in parameters if p.requires_grad and rate > 0]
+            matrices = [p for p in learning if p.ndim >= 2]
+            vectors = [p for p in learning if p.ndim < 2]
+            for suffix, members, decay in (("", matrices, weight_decay), (".plain", vectors, 0.0)):
+                if members:
+                    groups.append(
+                        {"name": name + suffix, "params": members, "lr": rate}
+                        | {"weight_decay": decay}
+                    )
+        if not groups:
+            raise TrainingError("nothing learns; unfreeze a tower or give a rate above 0")
+        return groups
+
+    def _parts(self, rates: LearningRates) -> Iterator[tuple[str, float, list[nn.Parameter]]]:
+        heads = [*self.image_head.parameters(), *self.text_head.parameters()]
+        yield "image_tower", rates.image_tower, list(self.image_tower.parameters())
+        yield "text_tower", rates.text_tower, list(self.text_tower.parameters())
+        yield "heads", rates.heads, heads
+        yield "scale", rates.scale, [self.log_scale, self.bias]
