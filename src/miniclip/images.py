@@ -43,12 +43,15 @@ _HEIC_BRANDS = (  # ISO/IEC 23008-12
 class ImageSource:
     """An image that is not decoded yet: a file, or bytes with a name. Exactly one of the two.
 
-    name: what people see in results and in lists of skipped images.
+    name: what people see in results and in lists of skipped images. offset, size: in bytes, when
+    the image is only that part of the file (a member of a tar shard); size None means all of it.
     """
 
     name: str
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    offset: int = 0
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.data is None):
@@ -101,21 +104,29 @@ def _open_stream(source: ImageSource) -> BinaryIO:
     """Open the bytes of a source; ImageError when there are none to be had."""
     if source.path is None:
         stream: BinaryIO = BytesIO(source.data or b"")
-        size = len(source.data or b"")
     else:
         try:
-            status = source.path.stat()
-            if stat.S_ISDIR(status.st_mode):
-                raise ImageError("this is a directory, not an image; give the images inside it")
-            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-                raise ImageError("this is a device, pipe or socket; give a regular file")
-            stream, size = source.path.open("rb"), status.st_size
+            _check_regular(source.path)
+            stream = source.path.open("rb")
+            if source.offset or source.size is not None:
+                with stream as whole:
+                    whole.seek(source.offset)
+                    stream = BytesIO(whole.read(source.size))
         except (OSError, ValueError) as error:
             raise ImageError(_why_not_opened(source.path, error)) from error
-    if size == 0:
+    if not stream.read(1):
         stream.close()
         raise ImageError("the file is empty (0 bytes); restore it from its source or remove it")
+    stream.seek(0)
     return stream
+
+
+def _check_regular(path: Path) -> None:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise ImageError("this is a directory, not an image; give the images inside it")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+        raise ImageError("this is a device, pipe or socket; give a regular file")
 
 
 def _why_not_opened(path: Path, error: Exception) -> str:
