@@ -38,6 +38,10 @@ _PALETTE = np.array(list(COLOURS.values()), dtype=np.float32) / 255
 _SOFTNESS = 0.02  # squared distance in RGB over which a pixel stops counting for a colour
 _OTHER_WORDS = 5  # dimensions that words without a colour share
 _OTHER_WEIGHT = 0.05
+_HALF = (0.5, 0.5, 0.5)
+_SPEC = ImageSpec(
+    side=16, resize="squash", resize_side=16, interpolation="bilinear", mean=_HALF, std=_HALF
+)
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,7 @@ class FakeEncoder:
     """
 
     name: str = "fake"
-    image_spec: ImageSpec = ImageSpec(
-        side=16,
-        resize="squash",
-        resize_side=16,
-        interpolation="bilinear",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    )
+    image_spec: ImageSpec = _SPEC
     embedding_dim: int = len(COLOURS) + _OTHER_WORDS
     feature_dim: int = 12
     logit_scale: float = 20.0
@@ -77,7 +74,8 @@ class FakeEncoder:
             raise ConfigError(
                 f"pixels have shape {pixels.shape}; give (B, 3, {spec.side}, {spec.side})"
             )
-        shades = pixels.transpose(0, 2, 3, 1) * np.float32(spec.std) + np.float32(spec.mean)
+        mean, std = np.array([spec.mean, spec.std], dtype=np.float32)
+        shades = pixels.transpose(0, 2, 3, 1) * std + mean
         far = ((shades[..., None, :] - _PALETTE) ** 2).sum(-1)  # (B, S, S, colours)
         near = np.exp(-(far - far.min(-1, keepdims=True)) / _SOFTNESS)
         shares = (near / near.sum(-1, keepdims=True)).mean((1, 2))
@@ -90,7 +88,7 @@ class FakeEncoder:
         )
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows (N, D), one per text."""
+        """Return unit rows (N, D) float32, one per text."""
         rows = np.zeros((len(texts), self.embedding_dim), dtype=np.float32)
         colours = list(COLOURS)
         for row, text in zip(rows, texts, strict=True):
