@@ -1,0 +1,1 @@
+"""Find images, remember their vectors, rank them. No files in here are decoded, no model is run."""

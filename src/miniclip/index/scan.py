@@ -1,0 +1,79 @@
+"""Find the images below folders. It looks at names only and opens no file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from miniclip.errors import DatasetError
+from miniclip.images import IMAGE_SUFFIXES
+
+
+def find_images(
+    roots: Iterable[Path], *, on_unreadable: Callable[[Path, str], None] | None = None
+) -> Iterator[Path]:
+    """Walk files and folders and yield images, folder by folder, each folder in order of names.
+
+    A root that is a file is yielded whatever its name, so that decoding can say what is wrong with
+    it. Below folders an image is what has an image's suffix in any case and is a file, or a link
+    that leads nowhere (decoding will name it). Hidden files and folders are left out. Links to
+    folders are followed, each folder is entered once, so that a loop of links ends.
+
+    on_unreadable: called with each folder that cannot be listed and the reason; without it such a
+    folder raises DatasetError. A root that does not exist always does.
+    """
+    entered: set[tuple[int, int]] = set()
+    for root in roots:
+        if root.is_dir():
+            yield from _walk(root, entered, on_unreadable)
+        elif root.exists() or root.is_symlink():
+            yield root
+        else:
+            raise DatasetError(f"there is no file or folder {root}; check the path")
+
+
+def _walk(
+    root: Path,
+    entered: set[tuple[int, int]],
+    on_unreadable: Callable[[Path, str], None] | None,
+) -> Iterator[Path]:
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(
+                    (entry for entry in listing if not entry.name.startswith(".")),
+                    key=lambda entry: entry.name,
+                )
+        except OSError as error:
+            reason = f"cannot list the folder: {error.strerror or error}"
+            if on_unreadable is None:
+                raise DatasetError(f"{folder}: {reason}; check its permissions") from error
+            on_unreadable(folder, reason)
+            continue
+        yield from (folder / entry.name for entry in entries if _is_image(entry))
+        waiting.extend(folder / entry.name for entry in reversed(entries) if _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122 - hot loop
+        return False
+    try:
+        if entry.is_file():
+            return True
+    except OSError:
+        return True  # a link in a circle: decoding says so
+    return entry.is_symlink() and not entry.is_dir()
