@@ -65,7 +65,7 @@ def build_tiny_bundle(directory: Path) -> Bundle:
     return write_bundle(directory, manifest=MANIFEST, files=tiny_files())
 
 
-def tiny_files() -> dict[str, Path | bytes]:
+def tiny_files() -> dict[str, bytes]:
     """Give the files of the bundle, for tests that alter some of them."""
     return {
         "image.onnx": image_graph(),

@@ -81,14 +81,14 @@ class Tokenizer:
 
     def __init__(self, core: tokenizers.Tokenizer, spec: TextSpec) -> None:
         """Own `core` from here on: its truncation and padding are set from `spec`."""
-        core.no_padding()
-        try:
-            core.enable_truncation(spec.context_length)
-        except Exception as error:  # the library raises bare Exception
+        special = core.num_special_tokens_to_add(is_pair=False)
+        if spec.context_length <= special:
             raise TokenizerError(
-                f"context_length {spec.context_length} leaves no room beside the special tokens "
-                f"({error}); raise it"
-            ) from error
+                f"context_length {spec.context_length} leaves no room beside the {special} special "
+                "tokens of every text; raise it"
+            )
+        core.no_padding()
+        core.enable_truncation(spec.context_length)
         self.spec = spec
         self._core = core
 
