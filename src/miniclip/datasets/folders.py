@@ -1,0 +1,174 @@
+"""Labelled images: a folder per class, or a table with the columns path and label. It opens none.
+
+What a class is called in prompts may differ from the name of its folder: a mapping file says so,
+such as `n01440764<TAB>tench` for ImageNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from miniclip.arrays import IntArray
+from miniclip.datasets.rows import Columns, Line, line_name, text_lines, unreadable
+from miniclip.datasets.tables import read_table
+from miniclip.embed import Skipped
+from miniclip.errors import DatasetError
+from miniclip.images import ImageSource
+from miniclip.index.scan import find_images
+
+_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+_SEPARATORS = ("\t", "=", ",", " ")
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with one class each.
+
+    sources: N images. labels: (N,) int64 in [0, C). classes: C names as prompts use them, in the
+    order of their folders' names. skipped: rows left out of a table.
+    """
+
+    name: str
+    sources: tuple[ImageSource, ...]
+    labels: IntArray
+    classes: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def read_labelled(data: Path, labels: Path | None = None) -> LabelledImages:
+    """Read a folder of class folders, or a CSV or TSV file with a path and a label column.
+
+    labels: a mapping file from folder (or label) to display name, one `folder<TAB>name`,
+    `folder=name` or `folder,name` a line; it has to name every class there is, and may name more.
+    Without it underscores become spaces. Paths in a table are relative to its folder. Raises
+    DatasetError when nothing usable is found.
+    """
+    if data.is_dir():
+        return _read_folders(data, labels)
+    if data.is_file():
+        return _read_table(data, labels)
+    raise DatasetError(f"there is no folder or table {data}; check the path")
+
+
+def _read_folders(root: Path, labels: Path | None) -> LabelledImages:
+    """Class folders in order of name; images at any depth below; hidden ones ignored."""
+    skipped: list[Skipped] = []
+    found = {
+        folder.name: list(
+            find_images(
+                [folder], on_unreadable=lambda path, why: skipped.append(Skipped(str(path), why))
+            )
+        )
+        for folder in _class_folders(root)
+    }
+    empty = [name for name, images in found.items() if not images]
+    if empty:
+        raise DatasetError(
+            f"no images in {len(empty)} of {len(found)} class folders of {root}: "
+            f"{', '.join(empty[:5])}; add images or remove the folder"
+        )
+    return LabelledImages(
+        name=root.resolve().name,
+        sources=tuple(
+            ImageSource(name=path.relative_to(root).as_posix(), path=path)
+            for images in found.values()
+            for path in images
+        ),
+        labels=np.repeat(np.arange(len(found)), [len(images) for images in found.values()]),
+        classes=_class_names(list(found), labels),
+        skipped=tuple(skipped),
+    )
+
+
+def _class_folders(root: Path) -> list[Path]:
+    try:
+        folders = sorted(entry for entry in root.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise unreadable(root, error) from error
+    folders = [folder for folder in folders if not folder.name.startswith(".")]
+    if not folders:
+        raise DatasetError(
+            f"{root} has no class folders; put the images of each class into a folder of its own"
+        )
+    if all(folder.name.lower() in _SPLIT_NAMES for folder in folders):
+        raise DatasetError(
+            f"the folders of {root} are called {', '.join(folder.name for folder in folders)}, "
+            f"which are splits and no classes; give one of them, such as {folders[0]}"
+        )
+    return folders
+
+
+def _read_table(table: Path, labels: Path | None) -> LabelledImages:
+    skipped: list[Skipped] = []
+    label_of: dict[str, str] = {}
+    for row in read_table(table, Columns(caption_keys=("label", "class", "category"))):
+        if isinstance(row, Skipped):
+            skipped.append(row)
+        elif not row.image or not row.caption.strip():
+            skipped.append(Skipped(row.where, "no path or no label"))
+        elif row.image in label_of:
+            skipped.append(Skipped(row.where, f"{row.image} is listed before; counted once"))
+        elif not (table.parent / row.image).is_file():
+            skipped.append(Skipped(row.image, f"no such image file in {table.parent}"))
+        else:
+            label_of[row.image] = row.caption.strip()
+    if not label_of:
+        first = f", first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+        raise DatasetError(
+            f"nothing usable in {table} ({len(skipped)} rows skipped{first}); "
+            "paths are relative to the folder of the table"
+        )
+    number_of = {key: number for number, key in enumerate(sorted(set(label_of.values())))}
+    return LabelledImages(
+        name=table.stem,
+        sources=tuple(ImageSource(name=name, path=table.parent / name) for name in label_of),
+        labels=np.array([number_of[key] for key in label_of.values()], dtype=np.int64),
+        classes=_class_names(list(number_of), labels),
+        skipped=tuple(skipped),
+    )
+
+
+def _class_names(keys: list[str], labels: Path | None) -> tuple[str, ...]:
+    """Names for prompts, one per folder or label, all different."""
+    names = _read_names(labels, keys) if labels else {key: key.replace("_", " ") for key in keys}
+    key_of: dict[str, str] = {}
+    for key in keys:
+        if (twin := key_of.setdefault(names[key], key)) != key:
+            raise DatasetError(
+                f"the classes {twin!r} and {key!r} are both called {names[key]!r}; "
+                "give them different names in a labels file, or merge them"
+            )
+    return tuple(key_of)
+
+
+def _read_names(labels: Path, keys: list[str]) -> Mapping[str, str]:
+    """Display names of the given folders; lines about other folders are passed over."""
+    names: dict[str, str] = {}
+    known = set(keys)
+    for line in text_lines(labels):
+        if not isinstance(line, Line):
+            raise DatasetError(f"{line.name}: {line.reason}; save the labels file as UTF-8")
+        for separator in _SEPARATORS:
+            key, _, name = (part.strip() for part in line.text.strip().partition(separator))
+            if key in known and name:
+                break
+        else:
+            continue
+        if names.setdefault(key, name) != name:
+            raise DatasetError(
+                f"{line_name(labels, line.number)}: {key!r} is called {names[key]!r} and {name!r}; "
+                "keep one of the two lines"
+            )
+    if missing := sorted(known - names.keys()):
+        raise DatasetError(
+            f"{labels} names {len(names)} of {len(known)} classes; missing: "
+            f"{', '.join(missing[:5])}; add a line `{missing[0]}=name` for each"
+        )
+    return names

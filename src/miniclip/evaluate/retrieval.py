@@ -1,0 +1,176 @@
+"""How well sentences find their images and images their sentences, with intervals.
+
+Protocol: every caption of an image is a positive, one hit is enough, all other images (or all
+captions of other images) are wrong answers, no re-ranking. Ties count against the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miniclip.arrays import FloatArray, IntArray
+from miniclip.datasets.captions import CaptionSet
+from miniclip.embed import Progress, Skipped, embed_stream
+from miniclip.encoder import Encoder
+from miniclip.errors import DatasetError
+from miniclip.metrics import (
+    Interval,
+    bootstrap_interval,
+    median_rank,
+    mrr,
+    recall_at,
+    retrieval_ranks,
+)
+
+RECALLS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Scores of one direction by name: recall@1, recall@5, recall@10, median_rank, mrr.
+
+    Recalls and mrr are fractions from 0 to 1, median_rank counts from 1. intervals: 95 %,
+    percentile bootstrap over images, under the same names.
+    """
+
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores and, under "interval", the two ends of each."""
+        return {
+            **self.scores,
+            "interval": {name: list(interval) for name, interval in self.intervals.items()},
+        }
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Both directions, what was counted and what was left out."""
+
+    text_to_image: Direction
+    image_to_text: Direction
+    protocol: str
+    skipped: tuple[Skipped, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "text_to_image": self.text_to_image.to_dict(),
+            "image_to_text": self.image_to_text.to_dict(),
+            "protocol": self.protocol,
+            "skipped": [{"name": item.name, "reason": item.reason} for item in self.skipped],
+        }
+
+    def __str__(self) -> str:
+        header = "".join(f"{f'R@{k} %':>20}" for k in RECALLS) + f"{'median':>8}{'MRR':>8}"
+        rows = [
+            f"{title:<14}"
+            + "".join(_percent(direction, f"recall@{k}") for k in RECALLS)
+            + f"{direction.scores['median_rank']:>8g}{direction.scores['mrr']:>8.3f}"
+            for title, direction in (
+                ("text -> image", self.text_to_image),
+                ("image -> text", self.image_to_text),
+            )
+        ]
+        return "\n".join([self.protocol, " " * 14 + header, *rows])
+
+
+def evaluate_retrieval(
+    encoder: Encoder,
+    caption_set: CaptionSet,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    batch_size: int = 32,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> RetrievalResult:
+    """Embed images and captions and score them; an image that cannot be decoded is skipped.
+
+    progress: called with the number of images done. Raises DatasetError when no image is left.
+    """
+    captions_of = {image.source.name: image.captions for image in caption_set.images}
+    sources = [image.source for image in caption_set.images]
+    skipped = list(caption_set.skipped)
+    batches: list[FloatArray] = []
+    kept: list[str] = []
+    for result in embed_stream(
+        encoder, sources, batch_size=batch_size, threads=threads, progress=progress
+    ):
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            batches.append(result.embeddings)
+            kept += [source.name for source in result.sources]
+    if not kept:
+        raise DatasetError(
+            f"none of the {len(caption_set)} images of {caption_set.name} can be decoded "
+            f"(first: {skipped[-1].name}: {skipped[-1].reason}); check the image folder"
+        )
+    texts = [caption for name in kept for caption in captions_of[name]]
+    counts = [len(captions_of[name]) for name in kept]
+    return score_retrieval(
+        np.concatenate(batches),
+        encoder.encode_texts(texts),
+        np.repeat(np.arange(len(kept)), counts),
+        split=caption_set.name,
+        skipped=tuple(skipped),
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def score_retrieval(
+    image: FloatArray,
+    text: FloatArray,
+    image_of_text: IntArray,
+    *,
+    split: str,
+    skipped: tuple[Skipped, ...] = (),
+    seed: int = 0,
+    resamples: int = 1000,
+) -> RetrievalResult:
+    """Score vectors that are there already: (N, D) and (M, D) float32 unit rows, owners (M,)."""
+    ranks = retrieval_ranks(image, text, image_of_text)
+    protocol = (
+        f"{len(image):,} images, {len(text):,} texts, split {split}, every caption of an image is "
+        f"a positive, no re-ranking; 95 % bootstrap intervals over images, {resamples:,} resamples"
+    )
+    return RetrievalResult(
+        _direction(ranks.text_to_image, image_of_text, seed, resamples),
+        _direction(ranks.image_to_text, np.arange(len(image)), seed, resamples),
+        protocol,
+        skipped,
+    )
+
+
+def _direction(ranks: IntArray, images: IntArray, seed: int, resamples: int) -> Direction:
+    def mean_interval(values: NDArray[Any]) -> Interval:
+        return bootstrap_interval(values, images, seed=seed, resamples=resamples)
+
+    median_interval = bootstrap_interval(
+        ranks + 1, images, statistic="median", seed=seed, resamples=resamples
+    )
+    return Direction(
+        scores={
+            **{f"recall@{k}": recall_at(ranks, k) for k in RECALLS},
+            "median_rank": median_rank(ranks),
+            "mrr": mrr(ranks),
+        },
+        intervals={
+            **{f"recall@{k}": mean_interval(ranks < k) for k in RECALLS},
+            "median_rank": median_interval,
+            "mrr": mean_interval(1.0 / (ranks + 1.0)),
+        },
+    )
+
+
+def _percent(direction: Direction, name: str) -> str:
+    low, high = direction.intervals[name]
+    return f"{f'{direction.scores[name]:.1%} [{low:.1%}, {high:.1%}]'.replace('%', ''):>20}"
