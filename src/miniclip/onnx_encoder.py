@@ -149,6 +149,16 @@ class OnnxEncoder:
         return unit_rows(vectors)
 
 
+def load_encoder(
+    name_or_dir: str | Path | None = None, *, threads: int | None = None
+) -> OnnxEncoder:
+    """Find a bundle as `Bundle.resolve` does, verify it and open it for use.
+
+    threads: as for `OnnxEncoder.open`. BundleError when there is none or it is altered.
+    """
+    return OnnxEncoder.open(Bundle.resolve(name_or_dir), threads=threads)
+
+
 @dataclass
 class _Graph:
     """One ONNX file: loaded at first use, held to its ports."""
