@@ -173,8 +173,8 @@ def _open(stream: BinaryIO, head: bytes) -> Image.Image:
         return Image.open(stream, formats=_formats())
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"not an image of a known format (it begins with {head[:12]!r}); "
-            "convert it to JPEG or PNG, or remove it"
+            f"not an image of a known format, or cut off near its start (it begins with "
+            f"{head[:12]!r}); convert it to JPEG or PNG, or remove it"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(
