@@ -90,7 +90,8 @@ def keep_still(tower: nn.Module) -> None:
         parameters = list(module.parameters())
         frozen = parameters and not any(parameter.requires_grad for parameter in parameters)
         if frozen or isinstance(module, _BatchNorm):
-            module.eval()
+            for part in module.modules():
+                part.training = False  # not eval(), which towers route through this function
 
 
 def _size(module: nn.Module) -> int:
