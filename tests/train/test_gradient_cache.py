@@ -35,11 +35,13 @@ class Setting:
         self.image_tower, self.text_tower = Tower(12, dropout), Tower(9, dropout)
         self.model = nn.ModuleList([self.image_tower, self.text_tower, loss]).to(dtype)
         self.loss = loss
+        self.dropout = dropout
         self.images = torch.split(torch.randn(6, 12, dtype=dtype), [2, 3, 1])
         self.texts = torch.split(torch.randn(10, 9, dtype=dtype), [4, 4, 2])
         self.positives = positive_pairs(torch.arange(6), IMAGE_OF_TEXT)
 
     def loss_of(self, image: Tensor, text: Tensor) -> Tensor:
+        text = F.dropout(text, self.dropout)  # a loss that draws random numbers of its own
         loss: Tensor = self.loss(image, text, self.positives)
         return loss
 
@@ -93,7 +95,7 @@ def test_without_dropout_the_cut_does_not_matter() -> None:
 
 
 def test_within_autocast_every_weight_still_gets_its_gradient() -> None:
-    """Autocast caches casts made without a graph; reused, they would cut the weights off."""
+    """Older torch reused casts that autocast had cached without a graph: weights were cut off."""
     setting = Setting(InfoNCE(), dropout=0.5, dtype=torch.float32)
 
     def mixed(backward: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -106,8 +108,9 @@ def test_within_autocast_every_weight_still_gets_its_gradient() -> None:
     _, plain, _ = setting.run(mixed(setting.plain))
     _, cached, _ = setting.run(mixed(setting.cached))
     assert cached.keys() == dict(setting.model.named_parameters()).keys()
-    # bfloat16 keeps 8 bits, and a sum over micro-batches is rounded after each of them
-    torch.testing.assert_close(cached, plain, rtol=0.02, atol=2e-3)
+    for name, gradient in plain.items():
+        # bfloat16 keeps 8 bits (0.4 %), and the sum over micro-batches is rounded after each of them
+        assert (cached[name] - gradient).norm() < 0.01 * gradient.norm(), name
 
 
 def test_a_frozen_tower_is_left_alone_and_the_other_learns() -> None:

@@ -49,7 +49,7 @@ def cached_backward(
             f"{[len(parts) for parts in micro_batches]}; give each encoder at least one"
         )
     towers = [_Tower(encode, parts) for encode, parts in zip(encoders, micro_batches, strict=True)]
-    # Autocast has cached weights that it cast without a graph; the next pass needs one.
+    # Torch before its pull request 165068 would reuse weights that autocast cast without a graph.
     torch.clear_autocast_cache()
     loss = loss_fn(*(tower.rows for tower in towers))
     backward(loss)
