@@ -109,7 +109,7 @@ def test_within_autocast_every_weight_still_gets_its_gradient() -> None:
     _, cached, _ = setting.run(mixed(setting.cached))
     assert cached.keys() == dict(setting.model.named_parameters()).keys()
     for name, gradient in plain.items():
-        # bfloat16 keeps 8 bits (0.4 %), and the sum over micro-batches is rounded after each of them
+        # bfloat16 keeps 8 bits (0.4 %), and rounds after each micro-batch
         assert (cached[name] - gradient).norm() < 0.01 * gradient.norm(), name
 
 
