@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -95,14 +95,14 @@ def embed_stream(
     batch_size: int = 32,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[Embedded | Skipped]:
+) -> Generator[Embedded | Skipped]:
     """Yield vectors batch by batch in the order of the sources; a bad image comes out as Skipped.
 
     sources is read lazily, in the caller's thread, at most two batches ahead. While the model runs
     on one batch, `threads` threads (default: one per core) decode the next. Every batch has
     `batch_size` images; only the last is smaller and is padded to a power of two for the model, so
-    that a runtime plans its memory for two shapes and no more. Closing the iterator, or any
-    exception in its consumer, stops the threads after the image each has in hand.
+    that a runtime plans its memory for two shapes and no more. Closing the generator, or any
+    exception inside it, stops the threads after the image each has in hand.
 
     Raises ConfigError at once for a batch size or thread count below 1.
     """
@@ -119,7 +119,7 @@ def _stream(
     batch_size: int,
     threads: int,
     progress: Progress,
-) -> Iterator[Embedded | Skipped]:
+) -> Generator[Embedded | Skipped]:
     spec = encoder.image_spec
     kept: list[ImageSource] = []
     # A fresh buffer per batch would be simpler, but page faults on 26 MB cost as much as decoding.
