@@ -38,6 +38,12 @@ class Columns(NamedTuple):
     caption: str | None = None
     caption_keys: tuple[str, ...] = CAPTION_KEYS
 
+    @property
+    def wanted(self) -> str:
+        """What to look for, in words."""
+        image = self.image or " or ".join(IMAGE_KEYS)
+        return f"a column {image}, and one {self.caption or ' or '.join(self.caption_keys)}"
+
     def of(self, names: list[str]) -> tuple[str, str] | None:
         """Pick the image and caption names among `names`; None when one of them is not there."""
         image = _pick(self.image, IMAGE_KEYS, names)

@@ -59,8 +59,8 @@ def read_table(path: Path, columns: Columns) -> Iterator[Row | Skipped]:
     header = header_of(first, columns)
     if header is None:
         raise DatasetError(
-            f"{path} has no image and caption column in its first line {first[:80]!r}; "
-            "name them with the column options"
+            f"the first line of {path}, {first[:80]!r}, does not name {columns.wanted}; "
+            "give the table a header, or name the columns with the column options"
         )
     for record in _records(lines, header.delimiter, path):
         if isinstance(record, Skipped):

@@ -97,21 +97,22 @@ def evaluate_retrieval(
     """
     captions_of = {image.source.name: image.captions for image in caption_set.images}
     sources = [image.source for image in caption_set.images]
-    skipped = list(caption_set.skipped)
+    undecodable: list[Skipped] = []
     batches: list[FloatArray] = []
     kept: list[str] = []
     for result in embed_stream(
         encoder, sources, batch_size=batch_size, threads=threads, progress=progress
     ):
         if isinstance(result, Skipped):
-            skipped.append(result)
+            undecodable.append(result)
         else:
             batches.append(result.embeddings)
             kept += [source.name for source in result.sources]
     if not kept:
+        first = f" (first: {undecodable[0].name}: {undecodable[0].reason})" if undecodable else ""
         raise DatasetError(
-            f"none of the {len(caption_set)} images of {caption_set.name} can be decoded "
-            f"(first: {skipped[-1].name}: {skipped[-1].reason}); check the image folder"
+            f"none of the {len(caption_set)} images of {caption_set.name} can be decoded{first}; "
+            "check the image folder"
         )
     texts = [caption for name in kept for caption in captions_of[name]]
     counts = [len(captions_of[name]) for name in kept]
@@ -120,7 +121,7 @@ def evaluate_retrieval(
         encoder.encode_texts(texts),
         np.repeat(np.arange(len(kept)), counts),
         split=caption_set.name,
-        skipped=tuple(skipped),
+        skipped=(*caption_set.skipped, *undecodable),
         seed=seed,
         resamples=resamples,
     )

@@ -111,22 +111,23 @@ def evaluate_zeroshot(
     label_of = {
         source.name: label for source, label in zip(labelled.sources, labelled.labels, strict=True)
     }
-    skipped = list(labelled.skipped)
+    undecodable: list[Skipped] = []
     judged: list[IntArray] = []  # (B, 3) each: class, rank, best guess
     for result in embed_stream(
         encoder, labelled.sources, batch_size=batch_size, threads=threads, progress=progress
     ):
         if isinstance(result, Skipped):
-            skipped.append(result)
+            undecodable.append(result)
             continue
         cosines: FloatArray = result.embeddings @ classes.T
         truth = np.array([label_of[source.name] for source in result.sources], dtype=np.int64)
         ranks = label_ranks(cosines, truth)
         judged.append(np.stack([truth, ranks, cosines.argmax(axis=1)], axis=1))
     if not judged:
+        first = f" (first: {undecodable[0].name}: {undecodable[0].reason})" if undecodable else ""
         raise DatasetError(
-            f"none of the {len(labelled)} images of {labelled.name} can be decoded "
-            f"(first: {skipped[-1].name}: {skipped[-1].reason}); check the files"
+            f"none of the {len(labelled)} images of {labelled.name} can be decoded{first}; "
+            "check the files"
         )
     labels, ranks, guesses = np.concatenate(judged).T
     k = min(5, len(names))
@@ -151,7 +152,7 @@ def evaluate_zeroshot(
             f"{len(templates)} templates, no training on these classes; 95 % bootstrap intervals "
             f"over images, {resamples:,} resamples"
         ),
-        skipped=tuple(skipped),
+        skipped=(*labelled.skipped, *undecodable),
     )
 
 

@@ -1,0 +1,108 @@
+"""Class folders and label tables: order, names for prompts, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from miniclip.datasets.folders import read_labelled
+from miniclip.errors import DatasetError
+from tests.datasets.photos import make_photos
+
+
+def test_a_folder_per_class_in_order_of_names(tmp_path: Path) -> None:
+    data = make_photos(
+        tmp_path / "animals",
+        "polar_bear/2.PNG",
+        "polar_bear/1.jpg",
+        "cat/x/deep.jpeg",
+        "cat/a.webp",
+    )
+    make_photos(data, ".hidden/a.jpg", "cat/.hidden.jpg")
+    (data / "cat" / "notes.txt").write_text("no image")
+    (data / "readme.md").write_text("no class")
+    labelled = read_labelled(data)
+    assert labelled.name == "animals"
+    assert labelled.classes == ("cat", "polar bear")
+    assert [source.name for source in labelled.sources] == [
+        "cat/a.webp",
+        "cat/x/deep.jpeg",
+        "polar_bear/1.jpg",
+        "polar_bear/2.PNG",
+    ]
+    assert labelled.labels.tolist() == [0, 0, 1, 1]
+    assert labelled.sources[0].path == data / "cat" / "a.webp"
+    assert len(labelled) == 4
+
+
+@pytest.mark.parametrize("separator", ["\t", "=", ",", " = ", " "])
+def test_a_labels_file_gives_the_names_for_prompts(tmp_path: Path, separator: str) -> None:
+    data = make_photos(tmp_path / "d", "n01440764/a.jpg", "n01443537/a.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text(
+        f"n99999999{separator}not in this folder\n"
+        f"n01443537{separator}goldfish, Carassius auratus\n"
+        f"n01440764{separator}tench\n"
+    )
+    assert read_labelled(data, names).classes == ("tench", "goldfish, Carassius auratus")
+
+
+def test_a_labels_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "d", "n1/a.jpg", "n2/a.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text("n1=tench\nn3=goldfish\n")
+    with pytest.raises(DatasetError, match="1 of 2 classes; missing: n2; add a line `n2=name`"):
+        read_labelled(data, names)
+    names.write_text("n1=crane\nn2=crane\n")
+    with pytest.raises(DatasetError, match="'n1' and 'n2' are both called 'crane'"):
+        read_labelled(data, names)
+    names.write_text("n1=crane\nn2=cat\nn1=bird\n")
+    with pytest.raises(DatasetError, match="line 3: 'n1' is called 'crane' and 'bird'"):
+        read_labelled(data, names)
+    names.write_bytes(b"n1=caf\xe9\n")
+    with pytest.raises(DatasetError, match="line 1: not UTF-8"):
+        read_labelled(data, names)
+
+
+def test_folders_that_are_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no folder or table"):
+        read_labelled(tmp_path / "none")
+    flat = make_photos(tmp_path / "flat", "a.jpg")
+    with pytest.raises(DatasetError, match="has no class folders"):
+        read_labelled(flat)
+    (make_photos(tmp_path / "one", "cat/a.jpg") / "dog").mkdir()
+    with pytest.raises(DatasetError, match=r"no images in 1 of 2 class folders of .*: dog"):
+        read_labelled(tmp_path / "one")
+    split = make_photos(tmp_path / "mri", "Training/a/1.jpg", "Testing/a/1.jpg")
+    with pytest.raises(DatasetError, match="are splits and no classes; give one of them"):
+        read_labelled(split)
+
+
+def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
+    make_photos(tmp_path, "x/1.jpg", "x/2.jpg", "3.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "path,label\nx/2.jpg,dog\nx/1.jpg,cat\n3.jpg,\ngone.jpg,cat\nx/1.jpg,dog\n3.jpg,dog\n"
+    )
+    labelled = read_labelled(table)
+    assert labelled.classes == ("cat", "dog")
+    assert [source.name for source in labelled.sources] == ["x/2.jpg", "x/1.jpg", "3.jpg"]
+    assert labelled.labels.tolist() == [1, 0, 1]
+    assert [item.name for item in labelled.skipped] == [
+        "labels.csv line 4",
+        "gone.jpg",
+        "labels.csv line 6",
+    ]
+
+
+def test_a_table_with_nothing_usable(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\ngone.jpg,cat\n")
+    with pytest.raises(DatasetError, match=r"nothing usable .* first: gone\.jpg"):
+        read_labelled(table)
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(
+        DatasetError, match=r"does not name a column image or .*, and one label or class"
+    ):
+        read_labelled(table)
