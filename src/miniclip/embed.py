@@ -99,7 +99,7 @@ def embed_stream(
     """Yield vectors batch by batch in the order of the sources; a bad image comes out as Skipped.
 
     sources is read lazily, in the caller's thread, at most two batches ahead. While the model runs
-    on one batch, `threads` threads (default: one per core) decode the next. Every batch has
+    on one batch, `threads` threads (default: one per core that this process may use) decode the next. Every batch has
     `batch_size` images; only the last is smaller and is padded to a power of two for the model, so
     that a runtime plans its memory for two shapes and no more. Closing the generator, or any
     exception inside it, stops the threads after the image each has in hand.
@@ -109,7 +109,7 @@ def embed_stream(
     for name, value in (("batch_size", batch_size), ("threads", threads)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; give a whole number above 0")
-    pool_size = threads or os.cpu_count() or 1
+    pool_size = threads or _cores()
     return _stream(encoder, sources, batch_size, pool_size, progress or (lambda _done: None))
 
 
@@ -180,6 +180,12 @@ def _ready(source: ImageSource, spec: ImageSpec) -> _Ready:
     except ImageError as error:
         return str(error).removeprefix(f"{source.name}: ")
     return preprocess(image, spec)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # a container's share, not the whole machine
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _stack(parts: list[FloatArray], width: int) -> FloatArray:
