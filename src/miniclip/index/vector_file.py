@@ -65,8 +65,8 @@ def _write_parquet(stream: IO[bytes], vectors: Vectors, about: dict[str, str]) -
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow
-        from pyarrow import parquet
+        import pyarrow  # noqa: PLC0415 - optional
+        from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("Writing Parquet", "parquet") from error
     return pyarrow, parquet

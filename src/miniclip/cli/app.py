@@ -1,0 +1,66 @@
+"""The `miniclip` command: its verbs, and the one place where an error becomes an exit code.
+
+Exit codes: 0 fine, 1 bad input (`error: ...` on stderr), 2 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from miniclip import __version__
+from miniclip.cli import classify as classify_verb
+from miniclip.cli import demo, embed, evaluate, export, match, models, search, train
+from miniclip.errors import MiniClipError
+
+app = typer.Typer(
+    name="miniclip",
+    help="Search, name and classify images with words; train and evaluate a CLIP of your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(search.search)
+app.command()(match.match)
+app.command()(classify_verb.classify)
+app.command()(embed.embed)
+app.command()(train.train)
+app.add_typer(evaluate.app)
+app.command()(export.export)
+app.command()(models.models)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"miniclip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; arguments default to those of the process."""
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s".lower())
+    try:
+        app(arguments)
+    except MiniClipError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

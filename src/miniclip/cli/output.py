@@ -1,0 +1,78 @@
+"""What every verb does with its streams: the result on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from miniclip.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from miniclip.embed import Skipped
+
+SHOWN_REASONS = 10
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print one JSON object, ASCII, so that any file name survives any terminal."""
+    print(json.dumps(result, allow_nan=False))
+
+
+def as_json(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
+    """Return the skipped images as JSON values."""
+    return [{"path": entry.name, "reason": entry.reason} for entry in skipped]
+
+
+def warn_skipped(skipped: Sequence[Skipped], total: int, *, strict: bool) -> None:
+    """Count the skipped images on stderr and name the first; with `strict`, exit with 1."""
+    if not skipped:
+        return
+    warn(f"{len(skipped)} of {total} images were skipped:")
+    for entry in skipped[:SHOWN_REASONS]:
+        print(f"  {entry.name}: {entry.reason}", file=sys.stderr)
+    if len(skipped) > SHOWN_REASONS:
+        print(f"  ... and {len(skipped) - SHOWN_REASONS} more; --json lists all", file=sys.stderr)
+    if strict:
+        raise typer.Exit(1)
+
+
+def warn(message: str) -> None:
+    """Say something on stderr that does not stop the work."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """Say on stderr what was done beside the result."""
+    print(message, file=sys.stderr)
+
+
+def command_line() -> str:
+    """Return the command that runs now, as one would type it."""
+    return shlex.join(["miniclip", *sys.argv[1:]])
+
+
+def require(module: str, *, feature: str, extra: str) -> None:
+    """Raise MissingExtraError unless the module can be imported."""
+    if find_spec(module) is None:
+        raise MissingExtraError(feature, extra)
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that takes the number done so far; a bar on stderr if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
