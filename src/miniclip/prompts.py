@@ -35,7 +35,7 @@ DEFAULT_TEMPLATES: tuple[str, ...] = (
 
 
 def fill(templates: Sequence[str], label: str) -> tuple[str, ...]:
-    """Write the sentences for one label, in the order of the templates; braces in the label stay."""
+    """Write the sentences for one label, one per template; braces in the label stay."""
     return tuple(template.replace(SLOT, label) for template in templates)
 
 
