@@ -1,0 +1,74 @@
+"""The command as a whole: help, version, exit codes, and how little it loads to answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from miniclip import __version__
+from tests.cli.conftest import Cli
+
+VERBS = ["demo", "search", "match", "classify", "embed", "train", "evaluate", "export", "models"]
+HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
+
+
+def test_help_names_every_verb(cli: Cli) -> None:
+    result = cli("--help")
+
+    assert result.code == 0
+    listed = [line.split()[0] for line in result.out.split("Commands:")[1].splitlines() if line]
+    assert sorted(listed) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_speaks_json(cli: Cli, verb: str) -> None:
+    words = {"evaluate": ["evaluate", "retrieval"]}.get(verb, [verb])
+
+    result = cli(*words, "--help")
+
+    assert result.code == 0
+    assert "--json" in result.out
+
+
+def test_the_version_is_printed(cli: Cli) -> None:
+    assert cli("--version").out == f"miniclip {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["search"], ["search", "a", "b", "--top", "0"]])
+def test_misuse_exits_with_2_and_an_empty_stdout(cli: Cli, words: list[str]) -> None:
+    result = cli(*words)
+
+    assert (result.code, result.out) == (2, "")
+    assert "Error: " in result.err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "from miniclip.cli import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit:\n"
+        f"    print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_help_answers_at_once() -> None:
+    """The best of five, because the machine may be busy: it has to be under 0.3 s."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "miniclip", "--help"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.3
