@@ -99,10 +99,10 @@ def embed_stream(
     """Yield vectors batch by batch in the order of the sources; a bad image comes out as Skipped.
 
     sources is read lazily, in the caller's thread, at most two batches ahead. While the model runs
-    on one batch, `threads` threads (default: one per core that this process may use) decode the next. Every batch has
-    `batch_size` images; only the last is smaller and is padded to a power of two for the model, so
-    that a runtime plans its memory for two shapes and no more. Closing the generator, or any
-    exception inside it, stops the threads after the image each has in hand.
+    on one batch, `threads` threads decode the next (default: as many as the process has cores).
+    Every batch has `batch_size` images; only the last is smaller and is padded to a power of two
+    for the model, so that a runtime plans its memory for two shapes and no more. Closing the
+    generator, or any exception inside it, stops the threads after the image each has in hand.
 
     Raises ConfigError at once for a batch size or thread count below 1.
     """
