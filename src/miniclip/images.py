@@ -87,14 +87,15 @@ def decode(
         source = ImageSource(name="image bytes", data=source)
     try:
         with quiet(), _open_stream(source) as stream:
-            image = _decode(stream, Path(source.name).suffix.lower(), max_pixels, at_least)
+            suffix = Path(source.path or source.name).suffix.lower()
+            image = _decode(stream, suffix, max_pixels, at_least)
     except ImageError as error:
         raise ImageError(f"{source.name}: {error}") from error.__cause__
     # Decoders fed with hostile bytes raise anything: KeyError, struct.error, MemoryError, ...
     except Exception as error:
         raise ImageError(
-            f"{source.name}: the image is damaged or cut off ({type(error).__name__}: {error}); "
-            "restore it from its source or remove it"
+            f"{source.name}: the image cannot be decoded, it may be damaged or cut off "
+            f"({type(error).__name__}: {error}); restore it from its source or remove it"
         ) from error
     image.info = {}
     return image
