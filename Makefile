@@ -32,7 +32,7 @@ types: $(DEV)/.installed  ## mypy --strict
 
 docs: $(DEV)/.installed  ## write docs/cli.md again from the command line's own help
 	@echo "== docs/cli.md"
-	@$(DEV)/bin/python scripts/cli_docs.py
+	@$(DEV)/bin/typer miniclip.cli.app utils docs --name miniclip --title 'The command line' --output docs/cli.md
 
 bench: $(DEV)/.installed  ## measure throughput and memory of the embedding pipeline
 	@echo "== benchmarks"
