@@ -16,9 +16,8 @@ from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.errors import TrainingError
 from miniclip.train.image_towers import Cut, ImageTower
+from miniclip.train.losses import MAX_LOGIT_SCALE, bounded_scale
 from miniclip.train.text_towers import TextTower
-
-MAX_SCALE = 100.0  # CLIP's bound: above it the softmax stops learning
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,10 @@ class TwoTower(nn.Module):
         it at 0.
         """
         super().__init__()
-        if not 0 < scale <= MAX_SCALE:
-            raise TrainingError(f"scale is {scale}; give a number above 0, at most {MAX_SCALE:g}")
+        if not 0 < scale <= MAX_LOGIT_SCALE:
+            raise TrainingError(
+                f"scale is {scale}; give a number above 0, at most {MAX_LOGIT_SCALE:g}"
+            )
         self.image_tower = image_tower
         self.text_tower = text_tower
         self.image_head = image_head
@@ -85,6 +86,11 @@ class TwoTower(nn.Module):
         return not isinstance(self._image_parts[0], nn.Identity)
 
     @property
+    def fixed_part(self) -> nn.Module:
+        """What `trunk` runs."""
+        return self._image_parts[0]
+
+    @property
     def embedding_dim(self) -> int:
         """D."""
         zeros = torch.zeros(1, self.image_tower.feature_dim, device=self.log_scale.device)
@@ -96,8 +102,8 @@ class TwoTower(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """Factor from cosine to logit, () float32, above 0."""
-        return self.log_scale.exp()
+        """Factor from cosine to logit, () float32, above 0 and at most 100."""
+        return bounded_scale(self.log_scale)
 
     def trunk(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) through the fixed part of the image tower, without gradients."""
@@ -160,7 +166,7 @@ class TwoTower(nn.Module):
     @torch.no_grad()
     def clamp_scale(self) -> None:
         """Keep the scale at or below 100; call it after every step (CLIP, section 2.5)."""
-        self.log_scale.clamp_(max=math.log(MAX_SCALE))
+        self.log_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
 
     def parameter_groups(
         self, rates: LearningRates, *, weight_decay: float
