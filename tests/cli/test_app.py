@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from io import StringIO
 
 import pytest
 
 from miniclip import __version__
+from miniclip.cli.output import progress_bar
 from tests.cli.conftest import Cli
 
 VERBS = ["demo", "search", "match", "classify", "embed", "train", "evaluate", "export", "models"]
@@ -43,6 +45,30 @@ def test_misuse_exits_with_2_and_an_empty_stdout(cli: Cli, words: list[str]) -> 
 
     assert (result.code, result.out) == (2, "")
     assert "Error: " in result.err
+
+
+class Terminal(StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Terminal(), True), (StringIO(), False)])
+def test_progress_is_drawn_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stream: StringIO,
+    shown: bool,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    with progress_bar("embedding", 4) as progress:
+        progress(4)
+
+    assert ("embedding" in stream.getvalue()) is shown
+    assert capsys.readouterr().out == ""
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +102,34 @@ def test_a_file_of_a_newer_miniclip_is_left_alone(path: Path) -> None:
 def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot use the cache .*MINICLIP_HOME"):
         VectorCache.open(tmp_path / "missing" / "vectors.sqlite3")
+
+
+def test_a_refused_switch_to_wal_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite refuses it at once, whatever the timeout, when two processes switch together."""
+    refusals = 2
+
+    class Contended(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            nonlocal refusals
+            if "journal_mode" in sql and refusals:
+                refusals -= 1
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(sql, *parameters)
+
+    connect = partial(sqlite3.connect, factory=Contended)
+    monkeypatch.setattr(sqlite3, "connect", connect)
+
+    with VectorCache.open(path) as cache:
+        cache.store("m", {CAT: vector(1.0)})
+
+    assert refusals == 0
+    monkeypatch.undo()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_several_processes_may_start_and_write_at_once(path: Path) -> None:
