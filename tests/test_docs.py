@@ -86,6 +86,19 @@ def test_links_and_pictures_lead_to_files(page: Path) -> None:
     ] == []
 
 
+@pytest.mark.train
+def test_the_recipe_in_the_docs_is_one(tmp_path: Path) -> None:
+    config = pytest.importorskip("miniclip.train.config")
+    page = (ROOT / "docs" / "train.md").read_text("utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "recipe.toml").write_text(block, "utf-8")
+
+    overrides = re.findall(r"--set ([a-z_.]+=\S+)", page)
+    recipe = config.read_recipe(tmp_path / "recipe.toml", overrides)
+
+    assert (recipe.train.batch, recipe.loss.name) == (128, "sigmoid")
+
+
 def test_every_verb_has_a_page_and_the_readme_links_to_it() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
 
