@@ -51,6 +51,19 @@ class TextGraph(nn.Module):
         return self.model.text_embedding(features), features
 
 
+class TrunkGraph(nn.Module):
+    """Any map of images, with its argument named."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, ...)."""
+        output: Tensor = self.trunk(pixels)
+        return output
+
+
 def ready_to_export(model: TwoTower) -> TwoTower:
     """Copy a model to the CPU, in float32 and eval mode; the given one stays as it is."""
     return copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
@@ -84,8 +97,20 @@ def text_graph(model: TwoTower) -> onnx.ModelProto:
     return _traced(TextGraph(model), inputs, dict.fromkeys(inputs, axes))
 
 
+def trunk_graph(trunk: nn.Module, side: int) -> onnx.ModelProto:
+    """Trace any map of images: `pixels` (B, 3, S, S) to `output` (B, ...).
+
+    trunk: on the CPU, in float32 and eval mode. ExportError when it cannot be traced.
+    """
+    inputs = {"pixels": torch.zeros(_EXAMPLE_BATCH, 3, side, side)}
+    return _traced(TrunkGraph(trunk), inputs, {"pixels": {0: torch.export.Dim("B")}}, ("output",))
+
+
 def _traced(
-    graph: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, Any]]
+    graph: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Mapping[str, Mapping[int, Any]],
+    outputs: Sequence[str] = OUTPUTS,
 ) -> onnx.ModelProto:
     try:
         with _quiet_tracer(), torch.no_grad():
@@ -107,7 +132,7 @@ def _traced(
     if program is None:
         raise ExportError(f"torch gave no ONNX program for {type(graph).__name__}; update torch")
     proto: onnx.ModelProto = program.model_proto
-    _name_outputs(proto.graph, OUTPUTS)
+    _name_outputs(proto.graph, outputs)
     _drop_annotations(proto)
     return proto
 

@@ -1,0 +1,300 @@
+"""`train`: from a recipe to a run directory. It wires parts together and trains nothing itself.
+
+recipe.json     every setting, defaults included
+run.json        versions, seed, fingerprint of the data, skipped images
+curves.csv      a row per step and per evaluation; curves.png and tensorboard/ show the same
+checkpoints/    last.ckpt to resume, best.ckpt to export
+doctor.log      what the doctor found, in plain words
+result.json     the best dev figures, findings, wall time
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+from miniclip.atomic import replacing
+from miniclip.datasets.captions import CaptionSet
+from miniclip.errors import TrainingError
+from miniclip.tokenizer import Tokenizer
+from miniclip.train.batches import Batches
+from miniclip.train.build import build_model
+from miniclip.train.checkpoints import has_last, load_best, load_last
+from miniclip.train.class_names import class_name_task
+from miniclip.train.config import differing_keys, read_recipe, recipe_from_dict, recipe_to_json
+from miniclip.train.evaluation import DevSet
+from miniclip.train.image_rows import ImageRows
+from miniclip.train.keeper import SCORE, Keeper
+from miniclip.train.logs import STEP, CurvesLogger, tensorboard
+from miniclip.train.model import TwoTower
+from miniclip.train.module import Contrastive
+from miniclip.train.objective import contrast
+from miniclip.train.plan import Plan
+from miniclip.train.recipe import Recipe, Views
+from miniclip.train.sources import data_fingerprint, image_rows, measure_features, read_data
+
+RECIPE_FILE, FACTS_FILE, RESULT_FILE = "recipe.json", "run.json", "result.json"
+_PACKAGES = ("miniclip", "torch", "lightning", "transformers", "numpy", "onnxruntime")
+_MEANT = (  # what Lightning and torch remark on themselves or on choices that are meant
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"The '\w+' does not have many workers",
+    r"Found \d+ module\(s\) in eval mode",  # frozen parts, see `towers.keep_still`
+)
+_log = logging.getLogger("miniclip.train")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a run.
+
+    scores: of the best evaluation, by the names of `curves.csv`; findings: the doctor's, at the
+    end; seconds: wall time, that before a resume included.
+    """
+
+    run: Path
+    steps: int
+    best_step: int
+    scores: dict[str, float]
+    findings: tuple[str, ...]
+    stopped_early: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return asdict(self) | {"run": str(self.run), "findings": list(self.findings)}
+
+    def __str__(self) -> str:
+        """Tell it in a few lines."""
+        lines = [
+            f"{self.run}: {self.steps} steps in {self.seconds / 60:.1f} minutes"
+            + (", stopped early" if self.stopped_early else ""),
+            f"best at step {self.best_step}, mean dev recall {100 * self.scores[SCORE]:.2f} %",
+        ]
+        for name, value in self.scores.items():
+            lines.append(f"  {name.removeprefix('dev_').replace('_', ' ')}: {100 * value:.1f} %")
+        return "\n".join([*lines, *self.findings])
+
+
+class Trained(NamedTuple):
+    """The model of a finished run, with its best weights, in eval mode."""
+
+    model: TwoTower
+    recipe: Recipe
+    result: dict[str, Any]
+
+
+def train(
+    recipe: Path, overrides: Sequence[str], output: Path, *, resume: bool = False
+) -> TrainingResult:
+    """Train by a recipe into the directory `output`, or go on where a killed run stopped.
+
+    overrides: see `read_recipe`. On a CPU in float32 a resumed run repeats the unbroken one
+    exactly. ConfigError, DatasetError or TrainingError when it cannot start.
+    """
+    settings = read_recipe(recipe, overrides)
+    if rank_zero_only.rank == 0:  # other processes of the same run start here too
+        _claim(output, settings, resume=resume)
+    with _quiet_lightning():
+        return _Run(settings, output).go()
+
+
+def load_trained(run: Path) -> Trained:
+    """Load the best model of a run. TrainingError when there is none."""
+    recipe = _read_recipe_of(run)
+    best = load_best(run)
+    model = build_model(recipe)
+    try:
+        model.load_state_dict(best["model"])
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(f"the checkpoint in {run} is of another model: {error}") from error
+    path = run / RESULT_FILE
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return Trained(model.eval(), recipe, result)
+
+
+class _Run:
+    """All that a run needs, made in order."""
+
+    def __init__(self, recipe: Recipe, output: Path) -> None:
+        self.recipe = recipe
+        self.output = output
+        if recipe.machine.threads:
+            torch.set_num_threads(recipe.machine.threads)
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in every worker
+        self.captions, dev = read_data(recipe.data)
+        model = build_model(recipe)
+        tower = model.text_tower
+        tokenizer = Tokenizer.from_file(tower.tokenizer_path, tower.text_spec)
+        self.rows = image_rows(self.captions, model, recipe, recipe.views)
+        self.dev = DevSet(dev, image_rows(dev, model, recipe, Views()), tokenizer)
+        features = measure_features(model, self.rows)
+        if recipe.image.standardise:
+            mean, std = features.mean(axis=0), features.std(axis=0)
+            model.standardise_features(torch.from_numpy(mean), torch.from_numpy(std))
+        self.plan = Plan(
+            [len(self.captions.images[image].captions) for image in self.rows.usable],
+            batch_size=recipe.train.batch,
+            seed=recipe.seed,
+            views=recipe.views.count,
+        )
+        self.tokenizer = tokenizer
+        self.module = Contrastive(
+            model,
+            recipe,
+            total=self.plan.steps(recipe.train.passes),
+            class_names=class_name_task(
+                recipe, features, tokenizer, partial(contrast, settings=recipe.loss)
+            ),
+        )
+        if rank_zero_only.rank == 0:
+            _write_json(output / FACTS_FILE, _facts(recipe, self.captions, dev, self.rows))
+
+    def go(self) -> TrainingResult:
+        """Run the steps that are not done yet."""
+        module, output = self.module, self.output
+        if has_last(output):
+            load_last(output, module)
+            _log.info("going on after step %d", module.done)
+        curves = CurvesLogger(output, first_step=module.done)
+        every = self.recipe.evaluate.every or self.plan.steps(1)
+        keeper = Keeper(output, curves, self.dev, self.captions, every=every)
+        if module.done < module.total and not keeper.is_over(module):
+            self._fit(keeper, [curves, tensorboard(output, first_step=module.done)])
+        result = _result(output, module, keeper)
+        if rank_zero_only.rank == 0:
+            _write_json(output / RESULT_FILE, result.to_dict())
+        return result
+
+    def _fit(self, keeper: Keeper, loggers: list[Any]) -> None:
+        recipe, watched = self.recipe, sys.stderr.isatty()
+        machine = recipe.machine
+        bar = [RichProgressBar(console_kwargs={"stderr": True})] if watched else []
+        trainer = lightning.Trainer(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            strategy="ddp" if machine.devices > 1 else "auto",
+            precision=recipe.train.precision,
+            max_epochs=1,
+            logger=loggers,
+            callbacks=[keeper, *bar],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=watched,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+            default_root_dir=self.output,
+        )
+        batches = Batches(
+            self.captions,
+            self.rows,
+            self.plan,
+            self.tokenizer,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        module = self.module.train()
+        trainer.fit(module, batches.loader(module.done, module.total, workers=machine.workers))
+        if module.done < module.total and not keeper.stopped_early:
+            raise TrainingError(
+                f"interrupted at step {module.done} of {module.total}; go on with --resume"
+            )
+
+
+def _claim(output: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Make the run directory, or see that it holds this very run."""
+    if (output / RECIPE_FILE).exists():
+        if not resume:
+            raise TrainingError(
+                f"{output} already holds a run; go on with --resume, or give another directory"
+            )
+        changed = differing_keys(recipe, _read_recipe_of(output))
+        if changed:
+            raise TrainingError(
+                f"{output} was begun with another {', '.join(changed)}; resume with the recipe in "
+                f"{RECIPE_FILE}, or start a new run"
+            )
+        return
+    if resume:
+        raise TrainingError(f"there is no run in {output} to resume; leave --resume out")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot make the run directory {output} ({error.strerror}); choose another"
+        ) from error
+    with replacing(output / RECIPE_FILE) as stream:
+        stream.write(recipe_to_json(recipe).encode())
+
+
+def _read_recipe_of(run: Path) -> Recipe:
+    try:
+        content = json.loads((run / RECIPE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{run} holds no readable {RECIPE_FILE} ({error}); give the directory of a run"
+        ) from error
+    return recipe_from_dict(content)
+
+
+def _facts(recipe: Recipe, train: CaptionSet, dev: CaptionSet, rows: ImageRows) -> dict[str, Any]:
+    skipped = (*train.skipped, *dev.skipped, *rows.skipped)
+    return {
+        "seed": recipe.seed,
+        "data_fingerprint": data_fingerprint(train, dev),
+        "images": {"train": len(rows.usable), "dev": len(dev)},
+        "captions": {"train": len(train.texts), "dev": len(dev.texts)},
+        "skipped": [entry.__dict__ for entry in skipped],
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in _PACKAGES},
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _result(output: Path, module: Contrastive, keeper: Keeper) -> TrainingResult:
+    best = keeper.best
+    return TrainingResult(
+        run=output,
+        steps=module.done,
+        best_step=int(best[STEP]),
+        scores={key: float(value) for key, value in best.items() if key.startswith("dev_")},
+        findings=tuple(map(str, keeper.findings)),
+        stopped_early=keeper.stopped_early,
+        seconds=round(keeper.seconds, 1),
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as stream:
+        stream.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's remarks on choices that are meant."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _MEANT:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)
