@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; arguments default to those of the process."""
     for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s".lower())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         app(arguments)
     except MiniClipError as error:

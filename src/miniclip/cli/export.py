@@ -24,6 +24,14 @@ def export(
             show_default=False,
         ),
     ],
+    full_weights: Annotated[
+        bool,
+        typer.Option("--full-weights", help="Keep float32 weights; needs no dev data."),
+    ] = False,
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", metavar="FILE", help="Model card to put into the bundle."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Turn a training run into a bundle.
@@ -31,10 +39,17 @@ def export(
     Refuses when the exported graphs differ from the trained model. Needs miniclip[train].
     """
     output.require("torch", feature="Export", extra="train")
-    from miniclip.train.export import export_run
+    from miniclip.train.export_run import export_run
 
-    bundle = export_run(run, out)
+    bundle = export_run(run, out, full_weights=full_weights, card=card)
     if json:
-        output.print_json({"bundle": str(bundle.directory), "name": bundle.name})
+        output.print_json(
+            {
+                "bundle": bundle.name,
+                "output": str(bundle.directory),
+                "size_bytes": bundle.size_bytes,
+                **bundle.manifest.to_dict(),
+            }
+        )
     else:
         print(f"{bundle.directory}: {bundle.size_bytes / 1e6:.1f} MB")

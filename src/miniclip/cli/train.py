@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def train(
     output.require("torch", feature="Training", extra="train")
     from miniclip.train.run import train as train_recipe
 
+    logging.getLogger("miniclip").setLevel(logging.INFO)  # a run that takes hours says where it is
     result = train_recipe(recipe, overrides or [], out, resume=resume)
     if json:
         output.print_json(result.to_dict())
