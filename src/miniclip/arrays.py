@@ -22,4 +22,5 @@ def unit_rows(rows: NDArray[Any]) -> FloatArray:
     """
     rows32 = np.asarray(rows, dtype=np.float32)
     lengths = np.linalg.norm(rows32, axis=-1, keepdims=True)
-    return np.divide(rows32, lengths, out=np.zeros_like(rows32), where=lengths > 0)
+    scaled: FloatArray = np.divide(rows32, lengths, out=np.zeros_like(rows32), where=lengths > 0)
+    return scaled

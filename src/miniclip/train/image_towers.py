@@ -20,6 +20,7 @@ from miniclip.train.efficientnet_lite import (
     FEATURE_DIM,
     PIXEL_MEAN,
     PIXEL_STD,
+    SCALINGS,
     ConvNorm,
     EfficientNetLite,
     Variant,
@@ -210,12 +211,21 @@ class TransformersImageTower(ImageTower):
 def load_image_tower(source: str, *, side: int | None = None) -> ImageTower:
     """Load a tower: "efficientnet-lite0", "-lite1", "-lite2", or a source as in `hub`.
 
+    "A+B" joins towers (see `joined_tower`); Lite towers then share the largest of their sides.
     side: S other than the published one, for EfficientNet-Lite only.
     TrainingError when it cannot be loaded.
     """
-    matched = re.fullmatch(r"efficientnet-lite([012])", source)
-    if matched:
-        variant = cast(Variant, int(matched[1]))
+    parts = source.split("+")
+    if len(parts) > 1:
+        from miniclip.train.joined_tower import JoinedTower  # noqa: PLC0415 - it builds on this file
+
+        sides = [
+            SCALINGS[variant].side for part in parts if (variant := lite_variant(part)) is not None
+        ]
+        side = side or max(sides, default=None)
+        return JoinedTower([load_image_tower(part, side=side) for part in parts])
+    variant = lite_variant(source)
+    if variant is not None:
         return LiteTower(EfficientNetLite.from_installed_weights(variant), side=side)
     if side is not None:
         raise TrainingError(
@@ -225,6 +235,12 @@ def load_image_tower(source: str, *, side: int | None = None) -> ImageTower:
     config = load_config(source, part="vision")
     model, untrained = load_model(source, config)
     return TransformersImageTower(source, model, read_image_spec(source), untrained)
+
+
+def lite_variant(source: str) -> Variant | None:
+    """Return which EfficientNet-Lite a source names, if it names one."""
+    matched = re.fullmatch(r"efficientnet-lite([012])", source)
+    return cast(Variant, int(matched[1])) if matched else None
 
 
 def _choose_pooling(

@@ -88,18 +88,16 @@ class Contrastive(lightning.LightningModule):  # type: ignore[misc]
         batch = batch._replace(attention_mask=mask)
         micro = self.recipe.train.micro_batch
         if micro and micro < len(batch.groups):
-            captions, names = (
-                self._cached_backward(batch, micro),
-                self._names_loss(batch, generator),
-            )
+            captions = self._cached_backward(batch, micro)
+            names = self._names_loss(generator)
             if names is not None:
                 torch.autograd.backward(weight * names)
             average_gradients(self.model.parameters())  # DDP could not follow
         else:
             image = self._encode_image(batch.images)
-            text = self._encode_text((batch.input_ids, batch.attention_mask))
+            text = self._encode_text(batch.input_ids, batch.attention_mask)
             captions = self._caption_loss(batch, image, text)
-            names = self._names_loss(batch, generator)
+            names = self._names_loss(generator)
             self.manual_backward(captions if names is None else captions + weight * names)
         captions = captions.detach()
         if names is None:
@@ -108,17 +106,17 @@ class Contrastive(lightning.LightningModule):  # type: ignore[misc]
         total = captions + weight * names
         return {"loss": total, "loss_captions": captions, "loss_class_names": names}
 
-    def _names_loss(self, batch: Batch, generator: np.random.Generator) -> Tensor | None:
+    def _names_loss(self, generator: np.random.Generator) -> Tensor | None:
         if self.class_names is None:
             return None
-        return self.class_names.loss(self.model, generator, batch.step)
+        return self.class_names.loss(self.model, generator)
 
     def _cached_backward(self, batch: Batch, micro: int) -> Tensor:
         """Add the same gradients with graphs of `micro` rows only (see `gradient_cache`)."""
         images = torch.split(batch.images, micro)
         ids, masks = torch.split(batch.input_ids, micro), torch.split(batch.attention_mask, micro)
         return cached_backward(
-            (self._encode_image, self._encode_text),
+            (self._encode_image, lambda tokens: self._encode_text(*tokens)),
             (images, list(zip(ids, masks, strict=True))),
             lambda image, text: self._caption_loss(batch, image, text),
         )
@@ -127,9 +125,8 @@ class Contrastive(lightning.LightningModule):  # type: ignore[misc]
         """(b, ...) cached rows or pixels to (b, D) unit rows."""
         return self.model.project_image(image_features(self.model, images))
 
-    def _encode_text(self, tokens: tuple[Tensor, Tensor]) -> Tensor:
+    def _encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids and mask (b, T) to (b, D) unit rows."""
-        ids, mask = tokens
         if self.model.text_tower.text_spec.pad == "max":  # a fixed length belongs to the model
             return self.model.encode_text(ids, mask)
         return encode_by_length(self.model.encode_text, ids, mask, self.recipe.text.chunk)

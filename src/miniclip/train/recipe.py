@@ -214,37 +214,42 @@ class Evaluation:
 class ClassNames:
     """Class names as supervision; see `class_names`. weight 0 turns it off.
 
-    batch: classes of a step. templates: sentences, of which each class of a step gets
-    `templates_per_class`. synonyms: draw among all names of a class and not only its first.
-    noise, gamma: see the modes.
+    batch: classes of a step, one sentence each. real, composed: features of a step, as they are and
+    with a class added; boost: least and largest number of logits that the added class gains.
+    synonyms, descriptions: share of the sentences that use another name of the class, or describe
+    it; the others put its clearest name into one of the templates.
     """
 
     weight: float = 0.0
     source: Literal["imagenet"] = "imagenet"
-    mode: Literal["row", "lda"] = "row"
     batch: int = 192
+    real: int = 256
+    composed: int = 384
+    boost: tuple[float, float] = (3.0, 13.0)
     templates: tuple[str, ...] = (
         "a photo of a {}.",
         "a photo of the {}.",
         "a picture of a {}.",
         "a close-up photo of a {}.",
+        "{}",
     )
-    templates_per_class: int = 4
-    synonyms: bool = False
-    noise: float = 0.5
-    gamma: float = 1.0
+    synonyms: float = 0.15
+    descriptions: float = 0.15
 
     def __post_init__(self) -> None:
         check_templates(self.templates)
         _require(self.weight >= 0, "class_names.weight", self.weight, "0 or more")
         _require(self.batch >= 2, "class_names.batch", self.batch, "at least 2")
-        _require(self.noise >= 0, "class_names.noise", self.noise, "0 or more")
-        per_class = self.templates_per_class
+        _require(self.real >= 0, "class_names.real", self.real, "0 or more")
+        _require(self.composed >= 1, "class_names.composed", self.composed, "at least 1")
+        low, high = self.boost
+        _require(0 <= low <= high, "class_names.boost", self.boost, "two rising logits")
+        shares = (self.synonyms, self.descriptions)
         _require(
-            1 <= per_class <= len(self.templates),
-            "class_names.templates_per_class",
-            per_class,
-            f"1 to the {len(self.templates)} templates there are",
+            min(shares) >= 0 and sum(shares) <= 1,
+            "class_names.synonyms and descriptions",
+            shares,
+            "two shares that add up to 1 at most",
         )
 
 

@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +43,6 @@ from miniclip.train.keeper import SCORE, Keeper
 from miniclip.train.logs import STEP, CurvesLogger, tensorboard
 from miniclip.train.model import TwoTower
 from miniclip.train.module import Contrastive
-from miniclip.train.objective import contrast
 from miniclip.train.plan import Plan
 from miniclip.train.recipe import Recipe, Views
 from miniclip.train.sources import data_fingerprint, image_rows, measure_features, read_data
@@ -158,9 +156,7 @@ class _Run:
             model,
             recipe,
             total=self.plan.steps(recipe.train.passes),
-            class_names=class_name_task(
-                recipe, features, tokenizer, partial(contrast, settings=recipe.loss)
-            ),
+            class_names=class_name_task(recipe, features, tokenizer),
         )
         if rank_zero_only.rank == 0:
             _write_json(output / FACTS_FILE, _facts(recipe, self.captions, dev, self.rows))

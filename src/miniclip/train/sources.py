@@ -55,9 +55,7 @@ def data_fingerprint(train: CaptionSet, dev: CaptionSet) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def image_rows(
-    captions: CaptionSet, model: TwoTower, recipe: Recipe, views: Views
-) -> ImageRows:
+def image_rows(captions: CaptionSet, model: TwoTower, recipe: Recipe, views: Views) -> ImageRows:
     """Cache what the fixed part of the tower gives, or prepare to decode where all of it learns."""
     sources = [image.source for image in captions.images]
     spec = model.image_tower.image_spec
