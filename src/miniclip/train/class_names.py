@@ -18,7 +18,6 @@ It reads no image: what it knows of real features it is given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +32,6 @@ from miniclip.train.efficientnet_lite import EfficientNetLite
 from miniclip.train.image_towers import lite_variant
 from miniclip.train.model import TwoTower
 from miniclip.train.recipe import ClassNames, Recipe
-from miniclip.train.text_batches import Encode
 from miniclip.train.text_batches import encode_by_length
 
 _TEXTS_AT_ONCE = 64
