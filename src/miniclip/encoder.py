@@ -56,4 +56,4 @@ class Encoder(Protocol):
         """pixels: (B, 3, S, S) float32 from `preprocess`. Returns vectors for the B images."""
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows (N, D) float32, one per text, in order; (0, D) for no texts."""
+        """Return unit rows (N, D) float32, one per text, in order; (0, D) for no texts."""

@@ -13,11 +13,13 @@ analysis sees it (Hastie et al., ESL, section 4.3), and the division makes g the
 that the class gains. Rows of the classifier taken for features themselves lie far from where any
 photo lies, and what is learned on them does not carry over to photos.
 
+Words that no class is called by are taught along, with the rows that `words` guesses for them.
 It reads no image: what it knows of real features it is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,16 +35,9 @@ from miniclip.train.image_towers import lite_variant
 from miniclip.train.model import TwoTower
 from miniclip.train.recipe import ClassNames, Recipe
 from miniclip.train.text_batches import encode_by_length
+from miniclip.train.words import Prompts, Wording, guess_rows, vocabulary
 
-_TEXTS_AT_ONCE = 64
-
-
-class Wording(NamedTuple):
-    """How one class can be told: the name that tells it apart, other names, a description."""
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    description: str = ""
+_TEXTS_AT_ONCE = 32  # a few long descriptions should not make all others as long
 
 
 class Classifier(NamedTuple):
@@ -54,7 +49,7 @@ class Classifier(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """classes: (K,) their numbers; features: (N, F); texts: K, one for each class."""
+    """classes: (K,) numbers of classes and words; features: (N, F); texts: K, one for each."""
 
     classes: IntArray
     features: Tensor
@@ -75,8 +70,10 @@ class ClassNameTask(nn.Module):
         features: FloatArray,
         settings: ClassNames,
         tokenizer: Tokenizer,
+        *,
+        words: Classifier | None = None,
     ) -> None:
-        """features: (N, F) real training features, before standardisation."""
+        """features: (N, F) real training features, before standardisation; words: guessed rows."""
         super().__init__()
         if settings.batch > len(classifier.wordings):
             raise ConfigError(
@@ -84,19 +81,30 @@ class ClassNameTask(nn.Module):
                 f"{len(classifier.wordings)} classes; give at most that"
             )
         self.settings = settings
-        self._wordings = classifier.wordings
+        self._classes = len(classifier.wordings)
         self._tokenizer = tokenizer
+        if words is not None:
+            classifier = Classifier(
+                (*classifier.wordings, *words.wordings),
+                torch.cat([classifier.rows, words.rows]),
+                torch.cat([classifier.bias, words.bias]),
+            )
+        self._wordings = classifier.wordings
         rows, real = classifier.rows.detach().float(), torch.from_numpy(features).float()
         # Not part of any checkpoint: they are made again from the same weights and images.
         self.register_buffer("rows", rows, persistent=False)  # (C, F)
         self.register_buffer("bias", classifier.bias.detach().float(), persistent=False)  # (C,)
-        self.register_buffer("directions", class_directions(rows, real), persistent=False)
+        centred = rows - rows[: self._classes].mean(dim=0)
+        self.register_buffer("directions", class_directions(centred, real), persistent=False)
         self.register_buffer("features", real, persistent=False)  # (N, F)
 
     def sample(self, generator: np.random.Generator) -> Sample:
-        """Draw classes without repetition, a sentence for each, real and composed features."""
-        settings = self.settings
-        classes = generator.choice(len(self._wordings), size=settings.batch, replace=False)
+        """Draw classes and words, a sentence for each, real and composed features."""
+        settings, words = self.settings, len(self._wordings) - self._classes
+        classes = generator.choice(self._classes, size=settings.batch, replace=False)
+        if words:
+            drawn = generator.choice(words, size=min(settings.words, words), replace=False)
+            classes = np.concatenate([classes, self._classes + drawn])
         real = self._draw(generator, settings.real)
         added = generator.choice(classes, size=settings.composed)
         boost = generator.uniform(*settings.boost, size=(settings.composed, 1))
@@ -142,12 +150,12 @@ class ClassNameTask(nn.Module):
         return template.replace("{}", name)
 
 
-def class_directions(rows: Tensor, features: Tensor) -> Tensor:
-    """Return d_c of the header (C, F): adding it to a feature adds 1 to the logit of class c,
-    against the mean of all classes. rows: (C, F); features: (N, F).
-    """  # noqa: D205
-    centred = (rows - rows.mean(dim=0)).double()
-    means = centred @ torch.cov(features.T.double())
+def class_directions(centred: Tensor, features: Tensor) -> Tensor:
+    """Return d_c of the header, (C, F): adding it to a feature adds 1 to the logit of class c.
+
+    centred: (C, F) rows less the mean row; features: (N, F).
+    """
+    means = centred.double() @ torch.cov(features.T.double())
     gains = (centred * means).sum(dim=1, keepdim=True)
     return (means / gains.clamp(min=1e-12)).float()
 
@@ -194,10 +202,49 @@ def _opening(description: str, sentences: int = 2) -> str:
 
 
 def class_name_task(
-    recipe: Recipe, features: FloatArray, tokenizer: Tokenizer
+    recipe: Recipe,
+    features: FloatArray,
+    captions: Sequence[str],
+    model: TwoTower,
+    tokenizer: Tokenizer,
 ) -> ClassNameTask | None:
-    """Build the task of a recipe; None when its weight is 0. features: as `ClassNameTask`."""
-    if not recipe.class_names.weight:
+    """Build the task of a recipe; None when its weight is 0.
+
+    features: as `ClassNameTask`; model: with its text tower as it was pretrained.
+    """
+    settings = recipe.class_names
+    if not settings.weight:
         return None
     classifier = imagenet_classifier(recipe.image.tower)
-    return ClassNameTask(classifier, features, recipe.class_names, tokenizer)
+    words = None
+    if settings.words:
+        found = vocabulary(captions, [wording.description for wording in classifier.wordings])
+        words = guessed_words(classifier, found, settings.templates, model, tokenizer)
+    return ClassNameTask(classifier, features, settings, tokenizer, words=words)
+
+
+def guessed_words(
+    classifier: Classifier,
+    words: Sequence[str],
+    templates: Sequence[str],
+    model: TwoTower,
+    tokenizer: Tokenizer,
+) -> Classifier:
+    """Return words as further classes, with guessed rows and the mean bias."""
+
+    @torch.no_grad()
+    def text_features(texts: Sequence[str]) -> FloatArray:
+        tokens = tokenizer(texts)
+        ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
+        features: FloatArray = encode_by_length(
+            model.text_features, ids, mask, _TEXTS_AT_ONCE
+        ).numpy()
+        return features
+
+    training = model.training
+    model.eval()
+    prompts = Prompts(text_features, templates)
+    rows = guess_rows(classifier.rows.float(), classifier.wordings, words, prompts)
+    model.train(training)
+    bias = classifier.bias.mean().expand(len(words))
+    return Classifier(tuple(Wording(word) for word in words), rows, bias)

@@ -214,15 +214,16 @@ class Evaluation:
 class ClassNames:
     """Class names as supervision; see `class_names`. weight 0 turns it off.
 
-    batch: classes of a step, one sentence each. real, composed: features of a step, as they are and
-    with a class added; boost: least and largest number of logits that the added class gains.
-    synonyms, descriptions: share of the sentences that use another name of the class, or describe
-    it; the others put its clearest name into one of the templates.
+    batch, words: classes and other words of a step, one sentence each. real, composed: features of
+    a step, as they are and with a class added; boost: least and largest number of logits that the
+    added class gains. synonyms, descriptions: share of the sentences that use another name of the
+    class, or describe it; the others put its clearest name into one of the templates.
     """
 
     weight: float = 0.0
     source: Literal["imagenet"] = "imagenet"
     batch: int = 192
+    words: int = 256
     real: int = 256
     composed: int = 384
     boost: tuple[float, float] = (3.0, 13.0)
@@ -240,6 +241,7 @@ class ClassNames:
         check_templates(self.templates)
         _require(self.weight >= 0, "class_names.weight", self.weight, "0 or more")
         _require(self.batch >= 2, "class_names.batch", self.batch, "at least 2")
+        _require(self.words >= 0, "class_names.words", self.words, "0 or more")
         _require(self.real >= 0, "class_names.real", self.real, "0 or more")
         _require(self.composed >= 1, "class_names.composed", self.composed, "at least 1")
         low, high = self.boost

@@ -156,7 +156,7 @@ class _Run:
             model,
             recipe,
             total=self.plan.steps(recipe.train.passes),
-            class_names=class_name_task(recipe, features, tokenizer),
+            class_names=class_name_task(recipe, features, self.captions.texts, model, tokenizer),
         )
         if rank_zero_only.rank == 0:
             _write_json(output / FACTS_FILE, _facts(recipe, self.captions, dev, self.rows))
