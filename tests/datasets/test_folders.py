@@ -54,14 +54,40 @@ def test_a_labels_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     names.write_text("n1=tench\nn3=goldfish\n")
     with pytest.raises(DatasetError, match="1 of 2 classes; missing: n2; add a line `n2=name`"):
         read_labelled(data, names)
-    names.write_text("n1=crane\nn2=crane\n")
-    with pytest.raises(DatasetError, match="'n1' and 'n2' are both called 'crane'"):
-        read_labelled(data, names)
     names.write_text("n1=crane\nn2=cat\nn1=bird\n")
     with pytest.raises(DatasetError, match="line 3: 'n1' is called 'crane' and 'bird'"):
         read_labelled(data, names)
     names.write_bytes(b"n1=caf\xe9\n")
     with pytest.raises(DatasetError, match="line 1: not UTF-8"):
+        read_labelled(data, names)
+
+
+def test_classes_of_one_name_are_one_class(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "d", "n1/a.jpg", "n2/a.jpg", "n3/a.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text("n1=crane\nn2=crane\nn3=tench\n")
+    labelled = read_labelled(data, names)
+    assert labelled.classes == ("crane", "tench")
+    assert labelled.labels.tolist() == [0, 0, 1]
+
+
+def test_a_plain_list_names_the_folders_in_their_order(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "d", "0/a.jpg", "2/a.jpg", "10/a.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text("tench, Tinca tinca\ngoldfish\nshark\n")
+    labelled = read_labelled(data, names)
+    named = {
+        source.name: labelled.classes[label]
+        for source, label in zip(labelled.sources, labelled.labels, strict=True)
+    }
+    assert named == {"0/a.jpg": "tench, Tinca tinca", "2/a.jpg": "goldfish", "10/a.jpg": "shark"}
+
+
+def test_a_mapping_for_other_folders_is_no_list_of_names(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "d", "n1/a.jpg", "n2/a.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text("n3=tench\nn4=goldfish\n")
+    with pytest.raises(DatasetError, match="0 of 2 classes"):
         read_labelled(data, names)
 
 

@@ -47,8 +47,10 @@ def read_labelled(data: Path, labels: Path | None = None) -> LabelledImages:
 
     labels: a mapping file from folder (or label) to display name, one `folder<TAB>name`,
     `folder=name` or `folder,name` a line; it has to name every class there is, and may name more.
-    Without it underscores become spaces. Paths in a table are relative to its folder. Raises
-    DatasetError when nothing usable is found.
+    Or a plain list of as many names as there are classes, in the order of the folders' names
+    (numbers count as numbers). Without it underscores become spaces. Classes of one name are one
+    class. Paths in a table are relative to its folder. Raises DatasetError when nothing usable is
+    found.
     """
     if data.is_dir():
         return _read_folders(data, labels)
@@ -74,6 +76,7 @@ def _read_folders(root: Path, labels: Path | None) -> LabelledImages:
             f"no images in {len(empty)} of {len(found)} class folders of {root}: "
             f"{', '.join(empty[:5])}; add images or remove the folder"
         )
+    classes, class_of = _class_names(list(found), labels)
     return LabelledImages(
         name=root.resolve().name,
         sources=tuple(
@@ -81,8 +84,8 @@ def _read_folders(root: Path, labels: Path | None) -> LabelledImages:
             for images in found.values()
             for path in images
         ),
-        labels=np.repeat(np.arange(len(found)), [len(images) for images in found.values()]),
-        classes=_class_names(list(found), labels),
+        labels=np.repeat(class_of, [len(images) for images in found.values()]),
+        classes=classes,
         skipped=tuple(skipped),
     )
 
@@ -125,33 +128,31 @@ def _read_table(table: Path, labels: Path | None) -> LabelledImages:
             f"nothing usable in {table} ({len(skipped)} rows skipped{first}); "
             "paths are relative to the folder of the table"
         )
-    number_of = {key: number for number, key in enumerate(sorted(set(label_of.values())))}
+    keys = sorted(set(label_of.values()))
+    classes, class_of = _class_names(keys, labels)
+    number_of = dict(zip(keys, class_of.tolist(), strict=True))
     return LabelledImages(
         name=table.stem,
         sources=tuple(ImageSource(name=name, path=table.parent / name) for name in label_of),
         labels=np.array([number_of[key] for key in label_of.values()], dtype=np.int64),
-        classes=_class_names(list(number_of), labels),
+        classes=classes,
         skipped=tuple(skipped),
     )
 
 
-def _class_names(keys: list[str], labels: Path | None) -> tuple[str, ...]:
-    """Names for prompts, one per folder or label, all different."""
+def _class_names(keys: list[str], labels: Path | None) -> tuple[tuple[str, ...], IntArray]:
+    """Return the different names for prompts, and for each folder or label the number of its."""
     names = _read_names(labels, keys) if labels else {key: key.replace("_", " ") for key in keys}
-    key_of: dict[str, str] = {}
-    for key in keys:
-        if (twin := key_of.setdefault(names[key], key)) != key:
-            raise DatasetError(
-                f"the classes {twin!r} and {key!r} are both called {names[key]!r}; "
-                "give them different names in a labels file, or merge them"
-            )
-    return tuple(key_of)
+    number_of: dict[str, int] = {}
+    numbers = [number_of.setdefault(names[key], len(number_of)) for key in keys]
+    return tuple(number_of), np.array(numbers, dtype=np.int64)
 
 
 def _read_names(labels: Path, keys: list[str]) -> Mapping[str, str]:
     """Display names of the given folders; lines about other folders are passed over."""
     names: dict[str, str] = {}
     known = set(keys)
+    plain: list[str] = []
     for line in text_lines(labels):
         if not isinstance(line, Line):
             raise DatasetError(f"{line.name}: {line.reason}; save the labels file as UTF-8")
@@ -160,15 +161,26 @@ def _read_names(labels: Path, keys: list[str]) -> Mapping[str, str]:
             if key in known and name:
                 break
         else:
+            plain.append(line.text.strip())
             continue
         if names.setdefault(key, name) != name:
             raise DatasetError(
                 f"{line_name(labels, line.number)}: {key!r} is called {names[key]!r} and {name!r}; "
                 "keep one of the two lines"
             )
+    plain = [name for name in plain if name]
+    is_list = not names and not any("\t" in name or "=" in name for name in plain)
+    if is_list and len(plain) == len(keys):
+        return dict(zip(_in_order(keys), plain, strict=True))
+    names |= {key: key for key in known & set(plain) - names.keys()}
     if missing := sorted(known - names.keys()):
         raise DatasetError(
             f"{labels} names {len(names)} of {len(known)} classes; missing: "
             f"{', '.join(missing[:5])}; add a line `{missing[0]}=name` for each"
         )
     return names
+
+
+def _in_order(keys: list[str]) -> list[str]:
+    """By number where all are numbers, else by name."""
+    return sorted(keys, key=int) if all(key.isdecimal() for key in keys) else sorted(keys)
