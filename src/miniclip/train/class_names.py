@@ -117,7 +117,6 @@ class ClassNameTask(nn.Module):
         """KL(teacher || student) over the drawn classes, mean over features; with gradients."""
         sample = self.sample(generator)
         device = self.features.device
-        teacher = sample.features @ self.rows[sample.classes].T + self.bias[sample.classes]
         image = model.project_image(sample.features)  # (N, D)
         tokens = self._tokenizer(sample.texts)
         text = encode_by_length(  # (K, D)
@@ -126,9 +125,11 @@ class ClassNameTask(nn.Module):
             torch.from_numpy(tokens.attention_mask).to(device),
             _TEXTS_AT_ONCE,
         )
-        student = model.scale * image @ text.T  # (N, K); any bias cancels in the softmax
-        return F.kl_div(
-            student.float().log_softmax(dim=1),
+        with torch.autocast(device.type, enabled=False):  # logits need more bits than bfloat16 has
+            teacher = sample.features @ self.rows[sample.classes].T + self.bias[sample.classes]
+            student = model.scale * image.float() @ text.float().T  # (N, K)
+        return F.kl_div(  # any bias of the model cancels in the softmax
+            student.log_softmax(dim=1),
             teacher.log_softmax(dim=1),
             reduction="batchmean",
             log_target=True,
