@@ -104,6 +104,9 @@ def load_text_tower(
         _switch_off_dropout(config)
     chosen = _checked_pooling(pooling) if pooling else _own_pooling(source, config)
     model, untrained = load_model(source, config)
+    if not torch.cuda.is_available():
+        # For short texts the fused kernel's backward pass takes a CPU as long as all the rest.
+        model.set_attn_implementation("eager")
     missing = {n for n in untrained if chosen == "pooler" or "pooler" not in n.split(".")}
     if missing:
         raise TrainingError(
