@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from miniclip.errors import ConfigError, TrainingError
+from miniclip.train.batches import Batch
 from miniclip.train.checkpoints import load_best
 from miniclip.train.logs import read_curves
+from miniclip.train.module import Contrastive
 from miniclip.train.run import load_trained, train
 from tests.train.tiny_run import write_recipe
 
@@ -181,6 +183,24 @@ def test_killed_and_resumed_it_repeats_the_unbroken_run_exactly(
         assert torch.equal(weights, load_best(killed)["model"][name]), name
 
 
+def test_interrupted_by_a_person_it_can_be_resumed(
+    recipe: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Contrastive.training_step
+
+    def interrupted(self: Contrastive, batch: Batch, index: int) -> None:
+        if batch.step == 7:
+            raise KeyboardInterrupt
+        step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Contrastive, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, [], tmp_path / "run")
+    train(recipe, [], tmp_path / "run", resume=True)
+    assert losses(tmp_path / "run") == losses(unbroken)
+
+
 def test_resuming_a_finished_run_changes_nothing(recipe: Path, unbroken: Path) -> None:
     curves = (unbroken / "curves.csv").read_bytes()
     first = json.loads((unbroken / "result.json").read_text())
@@ -198,9 +218,27 @@ def test_two_processes_learn_what_one_learns(loss: str, recipe: Path, tmp_path: 
         tmp_path, "", recipe, tmp_path / "two", [*overrides, "machine.devices=2"]
     )
     assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
     assert len(losses(tmp_path / "two")) == STEPS
     np.testing.assert_allclose(numbers(tmp_path / "two"), numbers(tmp_path / "one"), rtol=1e-4)
     assert (tmp_path / "two" / "result.json").exists()
+
+
+def test_of_two_processes_only_one_speaks(recipe: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    arguments = ["train", str(recipe), "-o", str(tmp_path / "run"), "--json"]
+    overrides = ["--set", "machine.devices=2", "--set", "train.passes=1"]
+    script.write_text(f"from miniclip.cli import main\nmain({[*arguments, *overrides]!r})\n")
+    shown = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+    )
+    assert json.loads(shown.stdout)["steps"] == 4
+    assert "Traceback" not in shown.stderr
 
 
 @pytest.mark.parametrize("devices", [1, 2])

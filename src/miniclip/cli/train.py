@@ -35,10 +35,13 @@ def train(
     The run directory holds checkpoints, curves and results. Needs miniclip[train].
     """
     output.require("torch", feature="Training", extra="train")
+    from miniclip.train.run import is_first_process
     from miniclip.train.run import train as train_recipe
 
     logging.getLogger("miniclip").setLevel(logging.INFO)  # a run that takes hours says where it is
     result = train_recipe(recipe, overrides or [], out, resume=resume)
+    if not is_first_process():  # of several devices
+        return
     if json:
         output.print_json(result.to_dict())
     else:

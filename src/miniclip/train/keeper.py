@@ -39,6 +39,7 @@ class Keeper(lightning.Callback):  # type: ignore[misc]
         self, run: Path, curves: CurvesLogger, dev: DevSet, captions: CaptionSet, *, every: int
     ) -> None:
         self.findings: tuple[Finding, ...] = ()
+        self.best: Row = {}
         self.stopped_early = False
         self._run = run
         self._curves = curves
@@ -47,16 +48,12 @@ class Keeper(lightning.Callback):  # type: ignore[misc]
         self._every = every
         self._began = time.monotonic()
         self._seconds_before = max(column(curves.rows, "seconds"), default=0.0)
+        self._choose_best()
 
     @property
     def evaluations(self) -> list[Row]:
         """The rows of `curves.csv` that hold dev scores."""
         return [row for row in self._curves.rows if row.get(SCORE)]
-
-    @property
-    def best(self) -> Row:
-        """The evaluation with the best mean recall, the first of equals."""
-        return max(self.evaluations, key=lambda row: float(row[SCORE]))
 
     @property
     def seconds(self) -> float:
@@ -70,14 +67,21 @@ class Keeper(lightning.Callback):  # type: ignore[misc]
         if last or module.done % self._every == 0:
             if trainer.is_global_zero:
                 self._evaluate(trainer, module)
-            stop = trainer.strategy.broadcast(self.is_over(module))
+            self._choose_best()
+            stop, self.best, self.findings = trainer.strategy.broadcast(
+                (self.is_over(module), self.best, self.findings)
+            )
             self.stopped_early = stop and not last
             trainer.should_stop = trainer.should_stop or stop
         elif module.done % module.recipe.train.checkpoint_every == 0 and trainer.is_global_zero:
             save_last(self._run, module)
 
+    def _choose_best(self) -> None:
+        """Find the evaluation with the best mean recall, the first of equals."""
+        self.best = max(self.evaluations, key=lambda row: float(row[SCORE]), default={})
+
     def _evaluate(self, trainer: lightning.Trainer, module: Contrastive) -> None:
-        before = max((float(row[SCORE]) for row in self.evaluations), default=-1.0)
+        before = float(self.best.get(SCORE, -1))
         with module.average.swapped() if module.average else nullcontext():
             with trainer.precision_plugin.forward_context():
                 result = self._dev.evaluate(module.model)

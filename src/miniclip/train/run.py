@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -106,10 +107,15 @@ def train(
     exactly. ConfigError, DatasetError or TrainingError when it cannot start.
     """
     settings = read_recipe(recipe, overrides)
-    if rank_zero_only.rank == 0:  # other processes of the same run start here too
+    if is_first_process():
         _claim(output, settings, resume=resume)
     with _quiet_lightning():
         return _Run(settings, output).go()
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and speaks for a run; the others are copies that it started."""
+    return bool(rank_zero_only.rank == 0)
 
 
 def load_trained(run: Path) -> Trained:
@@ -158,7 +164,7 @@ class _Run:
             total=self.plan.steps(recipe.train.passes),
             class_names=class_name_task(recipe, features, self.captions.texts, model, tokenizer),
         )
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             _write_json(output / FACTS_FILE, _facts(recipe, self.captions, dev, self.rows))
 
     def go(self) -> TrainingResult:
@@ -173,7 +179,7 @@ class _Run:
         if module.done < module.total and not keeper.is_over(module):
             self._fit(keeper, [curves, tensorboard(output, first_step=module.done)])
         result = _result(output, module, keeper)
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             _write_json(output / RESULT_FILE, result.to_dict())
         return result
 
@@ -205,11 +211,11 @@ class _Run:
             world_size=trainer.world_size,
         )
         module = self.module.train()
-        trainer.fit(module, batches.loader(module.done, module.total, workers=machine.workers))
-        if module.done < module.total and not keeper.stopped_early:
-            raise TrainingError(
-                f"interrupted at step {module.done} of {module.total}; go on with --resume"
-            )
+        try:
+            trainer.fit(module, batches.loader(module.done, module.total, workers=machine.workers))
+        except SystemExit as stop:  # how Lightning answers Ctrl-C; the choice is not its own
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from stop
 
 
 def _claim(output: Path, recipe: Recipe, *, resume: bool) -> None:
