@@ -186,7 +186,7 @@ class _Run:
     def _fit(self, keeper: Keeper, loggers: list[Any]) -> None:
         recipe, watched = self.recipe, sys.stderr.isatty()
         machine = recipe.machine
-        bar = [RichProgressBar(console_kwargs={"stderr": True})] if watched else []
+        bar = [_Bar(console_kwargs={"stderr": True})] if watched else []
         trainer = lightning.Trainer(
             accelerator=machine.accelerator,
             devices=machine.devices,
@@ -216,6 +216,16 @@ class _Run:
         except SystemExit as stop:  # how Lightning answers Ctrl-C; the choice is not its own
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from stop
+
+
+class _Bar(RichProgressBar):  # type: ignore[misc]
+    """Lightning's bar without the name of the loggers' folder."""
+
+    def get_metrics(self, *arguments: Any) -> dict[str, Any]:
+        """Return what stands beside the bar."""
+        metrics: dict[str, Any] = super().get_metrics(*arguments)
+        metrics.pop("v_num", None)
+        return metrics
 
 
 def _claim(output: Path, recipe: Recipe, *, resume: bool) -> None:
