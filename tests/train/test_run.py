@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -183,20 +184,27 @@ def test_killed_and_resumed_it_repeats_the_unbroken_run_exactly(
         assert torch.equal(weights, load_best(killed)["model"][name]), name
 
 
-def test_interrupted_by_a_person_it_can_be_resumed(
-    recipe: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_told_to_end_it_can_be_resumed(
+    number: signal.Signals,
+    recipe: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    error = KeyboardInterrupt if number == signal.SIGINT else TrainingError
     step = Contrastive.training_step
 
     def interrupted(self: Contrastive, batch: Batch, index: int) -> None:
         if batch.step == 7:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         step(self, batch, index)
 
     with monkeypatch.context() as patch:
         patch.setattr(Contrastive, "training_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             train(recipe, [], tmp_path / "run")
+    assert len(losses(tmp_path / "run")) < STEPS
     train(recipe, [], tmp_path / "run", resume=True)
     assert losses(tmp_path / "run") == losses(unbroken)
 

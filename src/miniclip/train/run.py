@@ -213,9 +213,13 @@ class _Run:
         module = self.module.train()
         try:
             trainer.fit(module, batches.loader(module.done, module.total, workers=machine.workers))
-        except SystemExit as stop:  # how Lightning answers Ctrl-C; the choice is not its own
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from stop
+        except SystemExit as stop:  # how Lightning answers Ctrl-C and SIGTERM
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from stop
+            raise TrainingError(
+                f"told to end after step {module.done} of {module.total}; go on with --resume"
+            ) from stop
 
 
 class _Bar(RichProgressBar):  # type: ignore[misc]
