@@ -176,7 +176,7 @@ def torch_leg(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace
 
     import torch  # noqa: PLC0415 -- not everybody has it
 
-    from miniclip.train.image_towers import load_image_tower  # noqa: PLC0415
+    from miniclip.train.towers.image import load_image_tower  # noqa: PLC0415
 
     spec = bundle.manifest.image
     tower = load_image_tower(tower_name).eval()

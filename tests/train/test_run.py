@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from miniclip.errors import ConfigError, TrainingError
-from miniclip.train.batches import Batch
 from miniclip.train.checkpoints import load_best
+from miniclip.train.data.batches import Batch
 from miniclip.train.logs import read_curves
 from miniclip.train.module import Contrastive
 from miniclip.train.run import load_trained, train

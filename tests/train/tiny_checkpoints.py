@@ -25,7 +25,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from miniclip.train.hub import _quiet
+from miniclip.train.towers.hub import _quiet
 from tests.tiny_bundle import WORDS, tiny_tokenizer
 
 SIDE = 32

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from miniclip.train.heads import HeadKind, build_head
-from miniclip.train.image_towers import load_image_tower
 from miniclip.train.model import TwoTower
-from miniclip.train.text_towers import load_text_tower
+from miniclip.train.towers.image import load_image_tower
+from miniclip.train.towers.text import load_text_tower
 from tests.train.tiny_checkpoints import image_checkpoint, text_checkpoint
 
 D = 8

@@ -39,7 +39,7 @@ def export(
     Refuses when the exported graphs differ from the trained model. Needs miniclip[train].
     """
     output.require("torch", feature="Export", extra="train")
-    from miniclip.train.export_run import export_run
+    from miniclip.train.export.run import export_run
 
     bundle = export_run(run, out, full_weights=full_weights, card=card)
     if json:

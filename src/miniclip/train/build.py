@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from miniclip.train.heads import build_head
-from miniclip.train.image_towers import load_image_tower
 from miniclip.train.model import LearningRates, TwoTower
 from miniclip.train.recipe import Head, Recipe
-from miniclip.train.text_towers import load_text_tower
+from miniclip.train.towers.image import load_image_tower
+from miniclip.train.towers.text import load_text_tower
 
 
 def build_model(recipe: Recipe) -> TwoTower:

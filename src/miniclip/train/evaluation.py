@@ -17,9 +17,9 @@ from miniclip.datasets.captions import CaptionSet
 from miniclip.errors import DatasetError
 from miniclip.metrics import recall_at, retrieval_ranks
 from miniclip.tokenizer import Tokenizer
-from miniclip.train.image_rows import ImageRows
+from miniclip.train.data.image_rows import ImageRows
+from miniclip.train.data.text_batches import trimmed
 from miniclip.train.model import TwoTower
-from miniclip.train.text_batches import trimmed
 
 RECALLS_AT = (1, 5, 10)
 _IMAGES_AT_ONCE, _TEXTS_AT_ONCE = 64, 128

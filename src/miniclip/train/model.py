@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.errors import TrainingError
-from miniclip.train.image_towers import Cut, ImageTower
 from miniclip.train.losses import MAX_LOGIT_SCALE, bounded_scale
-from miniclip.train.text_towers import TextTower
+from miniclip.train.towers.image import Cut, ImageTower
+from miniclip.train.towers.text import TextTower
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,17 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from miniclip.train.averaging import WeightAverage
-from miniclip.train.batches import Batch
 from miniclip.train.build import learning_rates
-from miniclip.train.class_names import ClassNameTask
+from miniclip.train.data.batches import Batch
+from miniclip.train.data.text_batches import drop_tokens, encode_by_length
 from miniclip.train.evaluation import image_features
-from miniclip.train.gather import average_gradients, gather_rows
-from miniclip.train.gradient_cache import cached_backward
 from miniclip.train.losses import positive_pairs
+from miniclip.train.losses.gather import average_gradients, gather_rows
+from miniclip.train.losses.gradient_cache import cached_backward
+from miniclip.train.losses.objective import contrast
 from miniclip.train.model import TwoTower
-from miniclip.train.objective import contrast
+from miniclip.train.names.class_names import ClassNameTask
 from miniclip.train.recipe import Recipe, Training
-from miniclip.train.text_batches import drop_tokens, encode_by_length
 
 Metrics = dict[str, float]
 

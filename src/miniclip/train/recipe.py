@@ -14,8 +14,8 @@ from typing import Literal
 from miniclip.errors import ConfigError
 from miniclip.prompts import check_templates
 from miniclip.train.heads import HeadKind
-from miniclip.train.image_towers import Cut
-from miniclip.train.text_towers import Pooling
+from miniclip.train.towers.image import Cut
+from miniclip.train.towers.text import Pooling
 
 
 def _require(holds: bool, key: str, value: object, wanted: str) -> None:
@@ -70,7 +70,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Image:
-    """The image tower; see `image_towers`.
+    """The image tower; see `towers.image`.
 
     standardise: subtract the mean of the training features and divide by their deviation.
     """
@@ -85,7 +85,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Text:
-    """The text tower; see `text_towers`.
+    """The text tower; see `towers.text`.
 
     token_dropout: share of the tokens of a training caption that the tower does not see.
     chunk: how many texts of like length are encoded together, so that little of a batch is
@@ -109,7 +109,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Views:
-    """How many versions of each image are trained on, and how they differ (see `augment`).
+    """How many versions of each image are trained on, and how they differ (see `data.augment`).
 
     count: number of views of a cached tower; of a tower that is trained whole, 1 means plain images
     and more means a new view at every visit. crop: least and largest share of the area.
@@ -212,7 +212,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Class names as supervision; see `class_names`. weight 0 turns it off.
+    """Class names as supervision; see `names.class_names`. weight 0 turns it off.
 
     batch, words: classes and other words of a step, one sentence each. real, composed: features of
     a step, as they are and with a class added; boost: least and largest number of logits that the

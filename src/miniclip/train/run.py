@@ -33,27 +33,27 @@ from miniclip.atomic import replacing
 from miniclip.datasets.captions import CaptionSet
 from miniclip.errors import TrainingError
 from miniclip.tokenizer import Tokenizer
-from miniclip.train.batches import Batches
 from miniclip.train.build import build_model
 from miniclip.train.checkpoints import has_last, load_best, load_last
-from miniclip.train.class_names import class_name_task
 from miniclip.train.config import differing_keys, read_recipe, recipe_from_dict, recipe_to_json
+from miniclip.train.data.batches import Batches
+from miniclip.train.data.image_rows import ImageRows
+from miniclip.train.data.plan import Plan
+from miniclip.train.data.sources import data_fingerprint, image_rows, measure_features, read_data
 from miniclip.train.evaluation import DevSet
-from miniclip.train.image_rows import ImageRows
 from miniclip.train.keeper import SCORE, Keeper
 from miniclip.train.logs import STEP, CurvesLogger, tensorboard
 from miniclip.train.model import TwoTower
 from miniclip.train.module import Contrastive
-from miniclip.train.plan import Plan
+from miniclip.train.names.class_names import class_name_task
 from miniclip.train.recipe import Recipe, Views
-from miniclip.train.sources import data_fingerprint, image_rows, measure_features, read_data
 
 RECIPE_FILE, FACTS_FILE, RESULT_FILE = "recipe.json", "run.json", "result.json"
 _PACKAGES = ("miniclip", "torch", "lightning", "transformers", "numpy", "onnxruntime")
 _MEANT = (  # what Lightning and torch remark on themselves or on choices that are meant
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The '\w+' does not have many workers",
-    r"Found \d+ module\(s\) in eval mode",  # frozen parts, see `towers.keep_still`
+    r"Found \d+ module\(s\) in eval mode",  # frozen parts, see `towers.freezing`
 )
 _log = logging.getLogger("miniclip.train")
 

@@ -1,0 +1,1 @@
+"""From captioned images to batches."""

@@ -1,0 +1,1 @@
+"""Image and text towers: what is loaded, what learns."""
