@@ -61,7 +61,9 @@ def _provenance(run: Path, trained: Trained) -> dict[str, str]:
     )
     return {
         "recipe": recipe.name,
-        "towers": f"{recipe.image.tower} + {recipe.text.tower}",
+        "commit": facts.get("commit") or "unknown",
+        "image_tower": recipe.image.tower,
+        "text_tower": recipe.text.tower,
         "data": f"{Path(recipe.data.captions).name}: {images} images, {captions} captions",
         "data_fingerprint": facts["data_fingerprint"],
         "dev": f"step {result['best_step']}: {scores}",
