@@ -19,4 +19,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError, TypeError):  # another C library, or another system
         return False
     settings = ((_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, 2**28), (_MMAP_MAX, 0))
-    return all([mallopt(setting, value) for setting, value in settings])
+    taken = [mallopt(setting, value) for setting, value in settings]
+    return all(taken)

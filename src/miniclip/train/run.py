@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ from miniclip.train.data.sources import data_fingerprint, image_rows, measure_fe
 from miniclip.train.evaluation import DevSet
 from miniclip.train.keeper import SCORE, Keeper
 from miniclip.train.logs import STEP, CurvesLogger, tensorboard
+from miniclip.train.memory import keep_freed_memory
 from miniclip.train.model import TwoTower
 from miniclip.train.module import Contrastive
 from miniclip.train.names.class_names import class_name_task
@@ -138,6 +140,7 @@ class _Run:
     def __init__(self, recipe: Recipe, output: Path) -> None:
         self.recipe = recipe
         self.output = output
+        keep_freed_memory()
         if recipe.machine.threads:
             torch.set_num_threads(recipe.machine.threads)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in every worker
@@ -272,6 +275,7 @@ def _facts(recipe: Recipe, train: CaptionSet, dev: CaptionSet, rows: ImageRows) 
     skipped = (*train.skipped, *dev.skipped, *rows.skipped)
     return {
         "seed": recipe.seed,
+        "commit": _commit(),
         "data_fingerprint": data_fingerprint(train, dev),
         "images": {"train": len(rows.usable), "dev": len(dev)},
         "captions": {"train": len(train.texts), "dev": len(dev.texts)},
@@ -281,6 +285,17 @@ def _facts(recipe: Recipe, train: CaptionSet, dev: CaptionSet, rows: ImageRows) 
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
         "threads": torch.get_num_threads(),
     }
+
+
+def _commit() -> str:
+    """Return the commit of the working tree that trains, or nothing outside of one."""
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git
+        return ""
+    return asked.stdout.strip()
 
 
 def _result(output: Path, module: Contrastive, keeper: Keeper) -> TrainingResult:
