@@ -6,7 +6,6 @@ come. This file finds no images (see `index`), stores nothing and knows the mode
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from miniclip.arrays import FloatArray
+from miniclip.cpus import usable_cpus
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource, decode
@@ -109,7 +109,7 @@ def embed_stream(
     for name, value in (("batch_size", batch_size), ("threads", threads)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; give a whole number above 0")
-    pool_size = threads or _cores()
+    pool_size = threads or usable_cpus()
     return _stream(encoder, sources, batch_size, pool_size, progress or (lambda _done: None))
 
 
@@ -180,12 +180,6 @@ def _ready(source: ImageSource, spec: ImageSpec) -> _Ready:
     except ImageError as error:
         return str(error).removeprefix(f"{source.name}: ")
     return preprocess(image, spec)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # a container's share, not the whole machine
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _stack(parts: list[FloatArray], width: int) -> FloatArray:

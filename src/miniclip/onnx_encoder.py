@@ -5,7 +5,6 @@ It knows nothing of files, decoding or streams of photos; `embed.py` feeds it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, unit_rows
 from miniclip.bundle import IMAGE_FILE, TEXT_FILE, TOKENIZER_FILE, Bundle
+from miniclip.cpus import usable_cpus
 from miniclip.encoder import ImageVectors
 from miniclip.errors import BundleError, ConfigError, ImageError, TokenizerError
 from miniclip.preprocess import ImageSpec
@@ -73,7 +73,7 @@ class OnnxEncoder:
         threads: how many of them one call may keep busy; None for the CPUs this process may use.
         """
         if threads is None:
-            threads = _available_cpus()
+            threads = usable_cpus()
         if threads < 1:
             raise ConfigError(f"threads is {threads}; give at least 1, or none for all CPUs")
         return cls(bundle, threads)
@@ -239,9 +239,3 @@ def _options(threads: int) -> ort.SessionOptions:
     # Idle workers would otherwise spin on the cores that decode the next photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def _available_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
