@@ -53,7 +53,7 @@ class Bundle:
 
         BundleError when anything is missing, unknown, of the wrong type, or altered.
         """
-        directory = Path(directory).expanduser().absolute()
+        directory = Path(os.path.expanduser(directory)).absolute()
         if not is_bundle(directory):
             raise BundleError(
                 f"{directory} holds no {MANIFEST_FILE}; name the directory of a miniclip bundle"
@@ -115,7 +115,7 @@ class Bundle:
 
 def is_bundle(directory: Path) -> bool:
     """Whether a directory claims to be a bundle; `Bundle.open` finds out whether it is one."""
-    return (directory / MANIFEST_FILE).is_file()
+    return os.path.isfile(directory / MANIFEST_FILE)
 
 
 def installed_bundles() -> list[Bundle]:
@@ -125,7 +125,7 @@ def installed_bundles() -> list[Bundle]:
     """
     found: dict[str, Bundle] = {}
     for shelf in _shelves():
-        for directory in sorted(shelf.iterdir()) if shelf.is_dir() else ():
+        for directory in sorted(shelf.iterdir()) if os.path.isdir(shelf) else ():
             if directory.name in found or directory.name[0] == "." or not is_bundle(directory):
                 continue
             try:
@@ -145,9 +145,9 @@ def write_bundle(
     leaves the old one beside it under a hidden name. BundleError when another thing stands there,
     or when a file is missing, unknown or unwritable.
     """
-    directory = Path(directory).expanduser().absolute()
+    directory = Path(os.path.expanduser(directory)).absolute()
     _refuse_names(directory, set(files))
-    if directory.exists() and not is_bundle(directory):
+    if os.path.exists(directory) and not is_bundle(directory):
         raise BundleError(f"{directory} exists and is no bundle; choose another directory")
     fresh = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.new")
     try:
@@ -172,7 +172,7 @@ def _shelves() -> tuple[Path, Path]:
 
 
 def _places(wanted: str | Path) -> list[Path]:
-    directory = Path(wanted).expanduser().absolute()
+    directory = Path(os.path.expanduser(wanted)).absolute()
     plain = isinstance(wanted, str) and Path(wanted).name == wanted
     return [shelf / wanted for shelf in _shelves() if plain] + [directory]
 

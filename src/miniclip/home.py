@@ -38,7 +38,7 @@ def cache_dir(*, create: bool = True) -> Path:
 
 def _home() -> Path | None:
     value = os.environ.get(HOME_VARIABLE)
-    return Path(value).expanduser().absolute() if value else None
+    return Path(os.path.expanduser(value)).absolute() if value else None
 
 
 def _made(place: Path) -> Path:

@@ -9,10 +9,12 @@ section 3.1.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from miniclip.errors import ConfigError
+from miniclip.textfile import read_lines
 
 SLOT = "{}"
 
@@ -53,13 +55,10 @@ def read_templates(path: Path) -> tuple[str, ...]:
 
     Raises ConfigError that names the file and line.
     """
-    templates = []
-    for number, line in _lines(path, "templates"):
-        _check_template(line, f"{path}, line {number}")
-        templates.append(line)
-    if not templates:
-        raise ConfigError(f"{path} holds no templates; write one sentence with {SLOT} per line")
-    return tuple(templates)
+    lines = read_lines(path, "templates", comments=True)
+    for number, template in lines:
+        _check_template(template, f"{path}, line {number}")
+    return tuple(line.text for line in lines)
 
 
 def parse_labels(value: str) -> tuple[str, ...]:
@@ -68,8 +67,9 @@ def parse_labels(value: str) -> tuple[str, ...]:
     A value that is the path of an existing file is read as that file. Raises ConfigError for
     empty or repeated labels, and for what looks like a file but is none.
     """
-    if _is_file(value):
-        return check_labels([line for _, line in _lines(Path(value), "labels")], origin=value)
+    if os.path.isfile(value):
+        lines = read_lines(Path(value), "labels", comments=True)
+        return check_labels([line.text for line in lines], origin=value)
     if "," not in value and Path(value).suffix in {".txt", ".csv", ".list"}:
         raise ConfigError(
             f"no labels file at {value!r}; check the path, or give the labels as cat,dog,horse"
@@ -102,26 +102,3 @@ def _check_template(template: str, where: str) -> None:
             f"{where}: {template!r} has {slots} times {SLOT}; write exactly one, where the label "
             f"goes, such as 'a photo of a {SLOT}.'"
         )
-
-
-def _is_file(value: str) -> bool:
-    try:
-        return Path(value).is_file()
-    except (OSError, ValueError):  # a long label list is no legal file name
-        return False
-
-
-def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Yield number and stripped text of each line that is neither blank nor a comment."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the {what} file {path}: {error.strerror or error}; check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the {what} file {path} is not UTF-8 text; save it as UTF-8") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            yield number, stripped

@@ -199,3 +199,15 @@ def test_the_demo_finds_writes_and_counts(cli: Cli, tmp_path: Path) -> None:
     assert len(result["sentences"]) == len(result["images"]) == 10
     assert result["sentences_right"] == sum(entry["right"] for entry in result["sentences"])
     assert json.dumps(result)
+
+
+def test_a_home_of_nobody_and_a_name_too_long_are_named(
+    cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bundle in ("~nobody-of-that-name/x", "x" * 300):
+        result = cli("search", "red", photos, "--bundle", bundle)
+
+        assert result.code == 1
+        assert f"no bundle '{bundle}'" in result.err
+    monkeypatch.setenv("MINICLIP_HOME", "x" * 300)
+    assert "error: cannot make the directory" in cli("search", "red", photos).err

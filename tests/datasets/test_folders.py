@@ -122,6 +122,13 @@ def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
     ]
 
 
+def test_a_path_that_no_file_can_have_costs_its_row_only(tmp_path: Path) -> None:
+    make_photos(tmp_path, "1.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text(f"path,label\n{'a' * 300}.jpg,dog\n1.jpg,cat\n")
+    assert read_labelled(table).classes == ("cat",)
+
+
 def test_a_table_with_nothing_usable(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("path,label\ngone.jpg,cat\n")

@@ -1,4 +1,4 @@
-"""The small files around a search: texts in, vectors out."""
+"""Vectors written for other tools."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from miniclip.errors import ConfigError, DatasetError, StoreError
-from miniclip.index.texts import read_texts
+from miniclip.errors import ConfigError, StoreError
 from miniclip.index.vector_file import Vectors, write_vectors
 
 VECTORS = Vectors(
@@ -16,30 +15,6 @@ VECTORS = Vectors(
     embeddings=np.eye(2, 3, dtype=np.float32),
     features=np.arange(8, dtype=np.float32).reshape(2, 4),
 )
-
-
-def test_texts_are_lines_without_blanks(tmp_path: Path) -> None:
-    path = tmp_path / "texts.txt"
-    path.write_bytes("\ufeffa dog\r\n\r\n  # 1 café  \n".encode())
-
-    assert read_texts(path) == ["a dog", "# 1 café"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "cannot read the texts file"),
-        (b"\n \n", "holds no texts"),
-        (b"\xff\xfe\x00", "UTF-8"),
-    ],
-)
-def test_unusable_texts_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
-    path = tmp_path / "texts.txt"
-    if content is not None:
-        path.write_bytes(content)
-
-    with pytest.raises(DatasetError, match=message):
-        read_texts(path)
 
 
 def test_npz_holds_everything_without_pickle(tmp_path: Path) -> None:

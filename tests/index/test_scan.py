@@ -88,6 +88,12 @@ def test_a_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
         list(find_images([tmp_path / "nowhere"]))
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused_in_the_same_way(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match="no file or folder"):
+        list(find_images([tmp_path / name]))
+
+
 def test_a_folder_that_cannot_be_listed_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,9 +23,9 @@ def match(
     """Find the sentences that fit an image."""
     from miniclip import load_encoder
     from miniclip.index.search import best_rows, image_query
-    from miniclip.index.texts import read_texts
+    from miniclip.textfile import read_lines
 
-    sentences = read_texts(texts)
+    sentences = [line.text for line in read_lines(texts, "texts")]
     encoder = load_encoder(bundle)
     rows, cosines = best_rows(encoder.encode_texts(sentences), image_query(encoder, image), top=top)
     hits = [(sentences[row], float(cosine)) for row, cosine in zip(rows, cosines, strict=True)]

@@ -6,6 +6,7 @@ MiB. `formats.py`, `tables.py` and `shards.py` read files into rows; here rows b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy as np
 
 from miniclip.arrays import IntArray
 from miniclip.datasets.formats import detect_format, format_named
-from miniclip.datasets.rows import Columns, Line, Row, text_lines
+from miniclip.datasets.rows import Columns, Row, text_lines
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
 from miniclip.images import ImageSource
+from miniclip.textfile import Line
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def read_captions(
         found = gathered.get(name)
         if found is None:
             skipped.append(Skipped(name, f"in {split}, but without a caption in {captions.name}"))
-        elif not (found.source or _is_file(folder / name)):
+        elif not (found.source or os.path.isfile(folder / name)):
             skipped.append(Skipped(name, f"no such image file in {folder}"))
         else:
             source = found.source or ImageSource(name=name, path=folder / name)
@@ -131,13 +133,6 @@ def _read_split(split: Path, skipped: list[Skipped]) -> list[str]:
         else:
             names[name] = None
     return list(names)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # ValueError: a NUL byte in the name
-        return False
 
 
 def _nothing_left(

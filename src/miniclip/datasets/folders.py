@@ -6,6 +6,7 @@ such as `n01440764<TAB>tench` for ImageNet.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from miniclip.arrays import IntArray
-from miniclip.datasets.rows import Columns, Line, line_name, text_lines, unreadable
+from miniclip.datasets.rows import Columns, line_name, text_lines, unreadable
 from miniclip.datasets.tables import read_table
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
 from miniclip.images import ImageSource
 from miniclip.index.scan import find_images
+from miniclip.textfile import Line
 
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 _SEPARATORS = ("\t", "=", ",", " ")
@@ -52,9 +54,9 @@ def read_labelled(data: Path, labels: Path | None = None) -> LabelledImages:
     class. Paths in a table are relative to its folder. Raises DatasetError when nothing usable is
     found.
     """
-    if data.is_dir():
+    if os.path.isdir(data):
         return _read_folders(data, labels)
-    if data.is_file():
+    if os.path.isfile(data):
         return _read_table(data, labels)
     raise DatasetError(f"there is no folder or table {data}; check the path")
 
@@ -118,7 +120,7 @@ def _read_table(table: Path, labels: Path | None) -> LabelledImages:
             skipped.append(Skipped(row.where, "no path or no label"))
         elif row.image in label_of:
             skipped.append(Skipped(row.where, f"{row.image} is listed before; counted once"))
-        elif not (table.parent / row.image).is_file():
+        elif not os.path.isfile(table.parent / row.image):
             skipped.append(Skipped(row.image, f"no such image file in {table.parent}"))
         else:
             label_of[row.image] = row.caption.strip()

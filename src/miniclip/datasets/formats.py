@@ -6,6 +6,7 @@ The table of formats is `FORMATS`; tables and shards have readers of their own. 
 from __future__ import annotations
 
 import json
+import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def detect_format(captions: Path, columns: Columns) -> Format:
 
     Raises DatasetError that lists every format tried when none fits.
     """
-    if not captions.is_file() and expand_shards(captions) not in ([], [captions]):
+    if not os.path.isfile(captions) and expand_shards(captions) not in ([], [captions]):
         return FORMATS["webdataset"]
     head = _head(captions)
     for candidate in FORMATS.values():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
 from miniclip.images import ImageSource
+from miniclip.textfile import Line
 
 IMAGE_KEYS = ("image", "file_name", "filename", "path", "filepath", "image_path", "image_name")
 CAPTION_KEYS = ("caption", "captions", "text", "texts", "sentence", "comment")
@@ -49,13 +50,6 @@ class Columns(NamedTuple):
         image = _pick(self.image, IMAGE_KEYS, names)
         caption = _pick(self.caption, self.caption_keys, names)
         return (image, caption) if image is not None and caption is not None else None
-
-
-class Line(NamedTuple):
-    """A line of a text file: its 1-based number, and its text without the line end."""
-
-    number: int
-    text: str
 
 
 def text_lines(path: Path) -> Iterator[Line | Skipped]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -34,15 +35,15 @@ def expand_shards(pattern: Path) -> list[Path]:
     sorted. A plain path gives itself. Raises DatasetError for a URL.
     """
     text = str(pattern)
-    if pattern.is_file():
+    if os.path.isfile(pattern):
         return [pattern]
     if re.match(r"\w\w+:/", text):
         raise DatasetError(f"{text} is a URL; download the shards first and give their local path")
-    if pattern.is_dir():
+    if os.path.isdir(pattern):
         return sorted(pattern.glob("*.tar"))
     found: list[Path] = []
     for name in _spell_out(text):
-        is_glob = any(sign in name for sign in "*?[") and not Path(name).exists()
+        is_glob = any(sign in name for sign in "*?[") and not os.path.exists(name)
         found.extend(Path(hit) for hit in (sorted(glob(name)) if is_glob else [name]))  # noqa: PTH207
     return found
 
@@ -53,7 +54,7 @@ def read_shards(pattern: Path) -> Iterator[Row | Skipped]:
     if not shards:
         raise DatasetError(f"no shard matches {pattern}; check the pattern")
     for shard in shards:
-        if shard.exists():
+        if os.path.exists(shard):
             yield from _read_shard(shard)
         else:
             yield Skipped(str(shard), "no such shard")

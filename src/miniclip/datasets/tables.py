@@ -14,9 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from miniclip.datasets.rows import Columns, Line, Row, line_name, text_lines, unreadable
+from miniclip.datasets.rows import Columns, Row, line_name, text_lines, unreadable
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError, MissingExtraError
+from miniclip.textfile import Line
 
 DELIMITERS = ",\t;|"
 _LONGEST_FIELD_LINES = 50  # a quoted field may span lines, but not the rest of the file

@@ -25,12 +25,14 @@ def find_images(
     """
     entered: set[tuple[int, int]] = set()
     for root in roots:
-        if root.is_dir():
+        if os.path.isdir(root):
             yield from _walk(root, entered, on_unreadable)
-        elif root.exists() or root.is_symlink():
+        elif os.path.lexists(root):
             yield root
         else:
-            raise DatasetError(f"there is no file or folder {root}; check the path")
+            raise DatasetError(
+                f"there is no file or folder {root}; check the path and its permissions"
+            )
 
 
 def _walk(
