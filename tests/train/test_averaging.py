@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from miniclip.errors import ConfigError, TrainingError
-from miniclip.train.averaging import WeightAverage, average_state_dicts
+from miniclip.train.averaging import WeightAverage
 
 
 def line(weight: float) -> nn.Linear:
@@ -104,46 +104,3 @@ def test_the_average_of_another_model_is_refused() -> None:
         WeightAverage(nn.Linear(2, 1, bias=False)).load_state_dict(state)
     with pytest.raises(ConfigError, match="decay 1"):
         WeightAverage(line(0.0), decay=1)
-
-
-def test_a_soup_is_the_mean_and_counters_come_from_the_last() -> None:
-    states = [
-        {
-            "weight": torch.tensor([1.0, 2.0]),
-            "half": torch.tensor([1.0]).half(),
-            "n": torch.tensor(3),
-        },
-        {
-            "weight": torch.tensor([5.0, 0.0]),
-            "half": torch.tensor([2.0]).half(),
-            "n": torch.tensor(9),
-        },
-    ]
-    soup = average_state_dicts(states)
-    assert soup["weight"].tolist() == [3, 1]
-    assert soup["half"].dtype == torch.float16
-    assert soup["half"].tolist() == [1.5]
-    assert int(soup["n"]) == 9
-    assert average_state_dicts(states, [3, 1])["weight"].tolist() == [2, 1.5]
-    assert states[0]["weight"].tolist() == [1, 2]  # the inputs are untouched
-
-
-def test_a_soup_of_linear_models_predicts_the_mean_of_their_predictions() -> None:
-    torch.manual_seed(0)
-    models = [nn.Linear(4, 3) for _ in range(3)]
-    soup = nn.Linear(4, 3)
-    soup.load_state_dict(average_state_dicts([model.state_dict() for model in models]))
-    rows = torch.randn(5, 4)
-    mean = torch.stack([model(rows) for model in models]).mean(0)
-    torch.testing.assert_close(soup(rows), mean, rtol=0, atol=1e-6)
-
-
-def test_checkpoints_that_do_not_fit_make_no_soup() -> None:
-    with pytest.raises(TrainingError, match=r"checkpoint 2.*'bias'"):
-        average_state_dicts([line(1.0).state_dict(), nn.Linear(1, 1).state_dict()])
-    with pytest.raises(TrainingError, match="another shape"):
-        average_state_dicts([nn.Linear(1, 1).state_dict(), nn.Linear(2, 1).state_dict()])
-    with pytest.raises(TrainingError, match="no checkpoints"):
-        average_state_dicts([])
-    with pytest.raises(ConfigError, match=r"\[1.0\] for 2"):
-        average_state_dicts([line(1.0).state_dict()] * 2, [1.0])

@@ -1,11 +1,8 @@
-"""Averages of weights: an exponential one along a run, and the plain mean of several checkpoints.
-
-It averages numbers; it neither trains nor reads or writes files.
-"""
+"""An exponential average of the weights along a run. It neither trains nor touches files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,47 +99,3 @@ class WeightAverage:
                 self._averages[name] = weight.detach().to(precision, copy=True)
             elif average.device != weight.device:
                 self._averages[name] = average.to(weight.device)
-
-
-def average_state_dicts(
-    states: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None
-) -> dict[str, Tensor]:
-    """Average several checkpoints of one model: a soup (Wortsman et al. 2022, arXiv 2203.05482).
-
-    weights: one non-negative number per state, scaled to sum 1; equal by default. Floating-point
-    tensors are averaged in float64 and keep their dtype; counters and other integers are taken
-    from the last state. Raises TrainingError when names or shapes differ.
-    """
-    if not states:
-        raise TrainingError("no checkpoints to average; pass at least one state dict")
-    shares = [1.0] * len(states) if weights is None else list(weights)
-    if len(shares) != len(states) or min(shares) < 0 or sum(shares) <= 0:
-        raise ConfigError(
-            f"weights {shares} for {len(states)} checkpoints; give one non-negative number each, "
-            "not all zero"
-        )
-    first = {name: tensor.shape for name, tensor in states[0].items()}
-    for position, state in enumerate(states[1:], start=2):
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-        differing = sorted(
-            name for name in first.keys() | shapes.keys() if first.get(name) != shapes.get(name)
-        )
-        if differing:
-            raise TrainingError(
-                f"checkpoint {position} does not fit the first: {differing[0]!r} is missing or has "
-                "another shape; average checkpoints of one architecture only"
-            )
-    return {
-        name: _mean([state[name] for state in states], [share / sum(shares) for share in shares])
-        for name in first
-    }
-
-
-def _mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    last = tensors[-1]
-    if not last.is_floating_point():
-        return last.clone()
-    total = torch.zeros_like(last, dtype=torch.float64)
-    for tensor, share in zip(tensors, shares, strict=True):
-        total.add_(tensor.to(total), alpha=share)
-    return total.to(last.dtype)

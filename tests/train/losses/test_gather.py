@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from miniclip.train.losses import InfoNCE, Sigmoid, positive_pairs
+from miniclip.train.losses import positive_pairs
 from miniclip.train.losses.gather import average_gradients, gather_rows, world_size
 from miniclip.train.losses.gradient_cache import cached_backward
+from tests.train.losses.pair_loss import NAMES, PairLoss
 
 TOLERANCE = 1e-12
 # Six images, of which the first and the last are the same picture, on different processes.
@@ -40,7 +41,7 @@ class Model(nn.Module):
         torch.manual_seed(3)
         self.image = nn.Linear(7, 4)
         self.text = nn.Linear(5, 4)
-        self.loss = InfoNCE() if loss == "infonce" else Sigmoid()
+        self.loss = PairLoss(loss)
         self.gather = gather
         self.double()
 
@@ -115,7 +116,7 @@ def process(rank: int, folder: str) -> None:
         "flags": gather_rows(torch.tensor([rank == 0, True])),
         "none": gather_rows(torch.ones(2 * rank, 3)),
     }
-    for loss in ("infonce", "sigmoid"):
+    for loss in NAMES:
         results[loss] = through_ddp(rank, loss, gather=True)
         results[f"{loss} local"] = through_ddp(rank, loss, gather=False)
         results[f"{loss} cached"] = through_gradient_cache(rank, loss)
@@ -142,16 +143,16 @@ def one_process(loss: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
+@pytest.mark.parametrize("loss", NAMES)
 def test_half_a_batch_each_gives_the_gradients_of_the_whole(
     two_processes: list[dict[str, object]], loss: str, rank: int
 ) -> None:
     expected = one_process(loss)
-    assert "loss.scale.log_scale" in expected
+    assert "loss.log_scale" in expected
     torch.testing.assert_close(two_processes[rank][loss], expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
+@pytest.mark.parametrize("loss", NAMES)
 def test_without_the_gather_the_gradients_are_others(
     two_processes: list[dict[str, object]], loss: str
 ) -> None:
@@ -162,7 +163,7 @@ def test_without_the_gather_the_gradients_are_others(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
+@pytest.mark.parametrize("loss", NAMES)
 def test_gradient_caching_works_across_processes(
     two_processes: list[dict[str, object]], loss: str, rank: int
 ) -> None:

@@ -28,8 +28,6 @@ def cached_backward(
     encoders: Sequence[Callable[[Any], Tensor]],
     micro_batches: Sequence[Sequence[Any]],
     loss_fn: Callable[..., Tensor],
-    *,
-    backward: Callable[[Tensor], Any] = Tensor.backward,
 ) -> Tensor:
     """Add the gradients of the whole batch to `.grad`, as `loss.backward()` would.
 
@@ -38,7 +36,6 @@ def cached_backward(
                    not be equal, neither within a tower nor between towers.
     loss_fn:       receives one (sum of n, D) tensor per tower and returns a scalar. Its own
                    parameters (the temperature) get their gradients too.
-    backward:      replaces `loss.backward()`, for example to scale the loss of float16.
     Returns the loss, detached. Random numbers (dropout) are the same in both passes, and
     afterwards the generators stand where one plain pass would have left them. Works inside
     autocast. Raises TrainingError when the lists do not fit.
@@ -52,7 +49,7 @@ def cached_backward(
     # Torch before its pull request 165068 would reuse weights that autocast cast without a graph.
     torch.clear_autocast_cache()
     loss = loss_fn(*(tower.rows for tower in towers))
-    backward(loss)
+    torch.autograd.backward(loss)
     for tower in towers:
         tower.backward()
     return loss.detach()

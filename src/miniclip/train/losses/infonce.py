@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
-from miniclip.errors import ConfigError
-from miniclip.train.losses.logits import LogitScale, check_positives, pair_logits
+from miniclip.train.losses.logits import check_positives, pair_logits
 
 
 def infonce(
@@ -60,36 +59,3 @@ def _one_way(logits: Tensor, positives: Tensor, label_smoothing: float) -> Tenso
     n_positives = positives.sum(dim=1)
     per_row = -score.masked_fill(~positives, 0).sum(dim=1) / n_positives.clamp(min=1)
     return per_row.sum() / (n_positives > 0).sum().clamp(min=1)
-
-
-class InfoNCE(nn.Module):
-    """`infonce` with its learnable temperature; starts at CLIP's 1/0.07."""
-
-    def __init__(
-        self,
-        *,
-        initial_scale: float = 1 / 0.07,
-        learn_scale: bool = True,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(
-                f"label smoothing {label_smoothing} is outside [0, 1); 0 turns it off"
-            )
-        self.scale = LogitScale(initial_scale, learn=learn_scale)
-        self.label_smoothing = label_smoothing
-
-    @property
-    def logit_scale(self) -> float:
-        """The factor from cosine to logit, in (0, 100]."""
-        return self.scale.value
-
-    @property
-    def logit_bias(self) -> float:
-        """Always 0: a softmax does not see a constant."""
-        return 0.0
-
-    def forward(self, image: Tensor, text: Tensor, positives: Tensor) -> Tensor:
-        """Shapes as in `infonce`; a scalar."""
-        return infonce(image, text, positives, self.scale(), label_smoothing=self.label_smoothing)

@@ -1,13 +1,13 @@
-"""From unit rows to logits: the bounded, learnable temperature and the matrix of scaled cosines."""
+"""From unit rows to logits: the bounded temperature and the matrix of scaled cosines."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from miniclip.errors import ConfigError, TrainingError
+from miniclip.errors import TrainingError
 
 MAX_LOGIT_SCALE = 100.0
 _MAX_LOG_SCALE = math.log(MAX_LOGIT_SCALE)
@@ -16,7 +16,7 @@ _MAX_LOG_SCALE = math.log(MAX_LOGIT_SCALE)
 def bounded_scale(log_scale: Tensor) -> Tensor:
     """exp(log_scale), at most 100 (Radford et al. 2021, section 2.5). Scalar in, scalar out.
 
-    Above the bound the gradient is zero; `LogitScale` therefore keeps its parameter at or below it.
+    Above the bound the gradient is zero, so `TwoTower.clamp_scale` stops the parameter there.
     """
     return log_scale.clamp(max=_MAX_LOG_SCALE).exp()
 
@@ -45,27 +45,3 @@ def check_positives(logits: Tensor, positives: Tensor) -> None:
             f"positives are {positives.dtype} {tuple(positives.shape)}, the batch needs torch.bool "
             f"{tuple(logits.shape)}; build them with positive_pairs()"
         )
-
-
-class LogitScale(nn.Module):
-    """The learnable temperature, held as its natural logarithm and kept at most log 100."""
-
-    def __init__(self, initial: float, *, learn: bool = True) -> None:
-        super().__init__()
-        if not 0 < initial <= MAX_LOGIT_SCALE:
-            raise ConfigError(
-                f"initial logit scale {initial} is outside (0, {MAX_LOGIT_SCALE:g}]; "
-                "CLIP starts at 14.3, SigLIP at 10"
-            )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(initial)), requires_grad=learn)
-
-    @property
-    def value(self) -> float:
-        """The factor from cosine to logit, in (0, 100]."""
-        return float(bounded_scale(self.log_scale.detach()))
-
-    def forward(self) -> Tensor:
-        """Return the scalar log scale, cut back to the bound if an optimiser step overshot it."""
-        with torch.no_grad():
-            self.log_scale.clamp_(max=_MAX_LOG_SCALE)
-        return self.log_scale

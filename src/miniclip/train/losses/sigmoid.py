@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
-from miniclip.train.losses.logits import LogitScale, check_positives, pair_logits
+from miniclip.train.losses.logits import check_positives, pair_logits
 
 
 def sigmoid(
@@ -31,31 +31,3 @@ def sigmoid(
     logits = logits + bias.to(logits.dtype)
     answers = F.logsigmoid(torch.where(positives, logits, -logits))
     return -answers.sum() / text.shape[0]
-
-
-class Sigmoid(nn.Module):
-    """`sigmoid` with its learnable temperature and bias; starts at SigLIP's 10 and -10.
-
-    The bias starts the run at the right prior: nearly all pairs of a batch are negative.
-    """
-
-    def __init__(
-        self, *, initial_scale: float = 10.0, initial_bias: float = -10.0, learn_scale: bool = True
-    ) -> None:
-        super().__init__()
-        self.scale = LogitScale(initial_scale, learn=learn_scale)
-        self.bias = nn.Parameter(torch.tensor(float(initial_bias)), requires_grad=learn_scale)
-
-    @property
-    def logit_scale(self) -> float:
-        """The factor from cosine to logit, in (0, 100]."""
-        return self.scale.value
-
-    @property
-    def logit_bias(self) -> float:
-        """Added to the scaled cosine."""
-        return float(self.bias.detach())
-
-    def forward(self, image: Tensor, text: Tensor, positives: Tensor) -> Tensor:
-        """Shapes as in `sigmoid`; a scalar."""
-        return sigmoid(image, text, positives, self.scale(), self.bias)
