@@ -137,6 +137,30 @@ def test_batch_norm_stands_still_in_training() -> None:
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("kind", ["resnet", "vit", "dinov2", "convnext", "clip"])
+def test_all_that_learns_of_an_image_tower_gets_a_gradient(kind: str, tmp_path: Path) -> None:
+    """Several processes would wait for one that never comes."""
+    tower = load_image_tower(image_checkpoint(kind, tmp_path))
+    tower.split("all")
+    torch.autograd.backward(tower(PIXELS).square().sum())
+    assert without_gradient(tower) == []
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "clip"])
+def test_all_that_learns_of_a_text_tower_gets_a_gradient(kind: str, tmp_path: Path) -> None:
+    tower = load_text_tower(text_checkpoint(kind, tmp_path))
+    tower.set_trainable("all")
+    ids = torch.ones(2, 4, dtype=torch.int64)
+    torch.autograd.backward(tower(ids, torch.ones_like(ids)).square().sum())
+    assert without_gradient(tower) == []
+
+
+def without_gradient(tower: nn.Module) -> list[str]:
+    learning = [(name, weight) for name, weight in tower.named_parameters() if weight.requires_grad]
+    assert learning
+    return [name for name, weight in learning if weight.grad is None]
+
+
 @pytest.mark.parametrize("trainable", ["some", "last:", "last:-1", "last:99", ""])
 def test_a_setting_that_means_nothing_is_refused(trainable: str) -> None:
     with pytest.raises(TrainingError, match="trainable is"):

@@ -184,6 +184,9 @@ class TransformersImageTower(ImageTower):
         available = len(find_blocks(self.backbone)[1]) if trainable.startswith("last") else 0
         setting = Trainable.parse(trainable, available=available)
         set_trainable(self.backbone, setting)
+        for name, parameter in self.backbone.named_parameters():
+            if name.endswith("mask_token"):  # DDP would wait for its gradient
+                parameter.requires_grad_(False)
         return (self, nn.Identity()) if setting.extent == "none" else (nn.Identity(), self)
 
     def _probe(self) -> Any:
