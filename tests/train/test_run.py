@@ -117,9 +117,10 @@ def test_a_run_leaves_behind_all_that_is_needed_to_understand_it(
 
 
 def test_the_best_model_comes_back_as_it_was(unbroken: Path) -> None:
-    model, settings, result = load_trained(unbroken)
+    model, settings, step, scores = load_trained(unbroken)
     assert settings.name == "tiny"
-    assert result["best_step"] == load_best(unbroken)["step"]
+    result = json.loads((unbroken / "result.json").read_text())
+    assert (step, scores) == (result["best_step"], result["scores"])
     assert not model.training
     assert float(model.feature_std.std()) > 0  # standardised by the training features
     rows = model.encode_image(torch.zeros(2, 3, 32, 32))

@@ -40,7 +40,6 @@ class Keeper(lightning.Callback):  # type: ignore[misc]
     ) -> None:
         self.findings: tuple[Finding, ...] = ()
         self.best: Row = {}
-        self.stopped_early = False
         self._run = run
         self._curves = curves
         self._dev = dev
@@ -71,7 +70,6 @@ class Keeper(lightning.Callback):  # type: ignore[misc]
             stop, self.best, self.findings = trainer.strategy.broadcast(
                 (self.is_over(module), self.best, self.findings)
             )
-            self.stopped_early = stop and not last
             trainer.should_stop = trainer.should_stop or stop
         elif module.done % module.recipe.train.checkpoint_every == 0 and trainer.is_global_zero:
             save_last(self._run, module)
@@ -118,8 +116,9 @@ class Keeper(lightning.Callback):  # type: ignore[misc]
                 caption_groups=self._captions.image_of_text.tolist(),
             )
         )
-        known = {finding.title for finding in self.findings}
-        with (self._run / DOCTOR_FILE).open("a", encoding="utf-8") as stream:
+        with (self._run / DOCTOR_FILE).open("a+", encoding="utf-8") as stream:
+            stream.seek(0)
+            known = stream.read()  # from before a resume too
             for finding in findings:
                 if finding.title not in known:
                     stream.write(f"step {module.done}: {finding}\n")

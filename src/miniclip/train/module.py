@@ -23,7 +23,7 @@ from miniclip.train.data.batches import Batch
 from miniclip.train.data.text_batches import drop_tokens, encode_by_length
 from miniclip.train.evaluation import image_features
 from miniclip.train.losses import positive_pairs
-from miniclip.train.losses.gather import average_gradients, gather_rows
+from miniclip.train.losses.gather import average_gradients, gather_rows, world_size
 from miniclip.train.losses.gradient_cache import cached_backward
 from miniclip.train.losses.objective import contrast
 from miniclip.train.model import TwoTower
@@ -60,6 +60,13 @@ class Contrastive(lightning.LightningModule):  # type: ignore[misc]
         """Hand Lightning the optimiser, which exists before, so that it can be restored."""
         return self.optimiser
 
+    def on_train_start(self) -> None:
+        """Let the state of a resumed optimiser follow its weights to their device.
+
+        Lightning moves all but the step counts, which the fused AdamW wants there too.
+        """
+        self.optimiser.load_state_dict(self.optimiser.state_dict())
+
     def training_step(self, batch: Batch, _index: int) -> None:
         """Take one optimiser step; `metrics` then tells of it."""
         settings = self.recipe.train
@@ -90,7 +97,9 @@ class Contrastive(lightning.LightningModule):  # type: ignore[misc]
         mask = drop_tokens(batch.attention_mask, self.recipe.text.token_dropout)
         batch = batch._replace(attention_mask=mask)
         micro = self.recipe.train.micro_batch
-        if micro and micro < len(batch.groups):
+        # Not of the rows at hand: a bad image may leave one process fewer, but all must agree.
+        planned = self.recipe.train.batch // world_size()
+        if micro and micro < planned:
             captions = self._cached_backward(batch, micro)
             names = self._names_loss(generator)
             if names is not None:

@@ -23,11 +23,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from miniclip.atomic import replacing
@@ -43,7 +44,7 @@ from miniclip.train.data.plan import Plan
 from miniclip.train.data.sources import data_fingerprint, image_rows, measure_features, read_data
 from miniclip.train.evaluation import DevSet
 from miniclip.train.keeper import SCORE, Keeper
-from miniclip.train.logs import STEP, CurvesLogger, tensorboard
+from miniclip.train.logs import STEP, CurvesLogger, Row, read_curves, tensorboard
 from miniclip.train.memory import keep_freed_memory
 from miniclip.train.model import TwoTower
 from miniclip.train.module import Contrastive
@@ -80,6 +81,13 @@ class TrainingResult:
         """Return plain values that JSON can hold."""
         return asdict(self) | {"run": str(self.run), "findings": list(self.findings)}
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        return cls(
+            **content | {"run": Path(content["run"]), "findings": tuple(content["findings"])}
+        )
+
     def __str__(self) -> str:
         """Tell it in a few lines."""
         lines = [
@@ -93,11 +101,12 @@ class TrainingResult:
 
 
 class Trained(NamedTuple):
-    """The model of a finished run, with its best weights, in eval mode."""
+    """The best model of a run so far, in eval mode; step and scores are those of its evaluation."""
 
     model: TwoTower
     recipe: Recipe
-    result: dict[str, Any]
+    step: int
+    scores: dict[str, float]
 
 
 def train(
@@ -111,6 +120,8 @@ def train(
     settings = read_recipe(recipe, overrides)
     if is_first_process():
         _claim(output, settings, resume=resume)
+        if (output / RESULT_FILE).exists():  # it is written last
+            return TrainingResult.from_dict(_read_json(output / RESULT_FILE) | {"run": output})
     with _quiet_lightning():
         return _Run(settings, output).go()
 
@@ -129,9 +140,10 @@ def load_trained(run: Path) -> Trained:
         model.load_state_dict(best["model"])
     except (KeyError, RuntimeError) as error:
         raise TrainingError(f"the checkpoint in {run} is of another model: {error}") from error
-    path = run / RESULT_FILE
-    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return Trained(model.eval(), recipe, result)
+    step = int(best["step"])
+    evaluated = [row for row in read_curves(run) if row.get(SCORE) and int(row[STEP]) == step]
+    scores = _dev_scores(evaluated[0]) if evaluated else {SCORE: float(best["score"])}
+    return Trained(model.eval(), recipe, step, scores)
 
 
 class _Run:
@@ -150,10 +162,14 @@ class _Run:
         tokenizer = Tokenizer.from_file(tower.tokenizer_path, tower.text_spec)
         self.rows = image_rows(self.captions, model, recipe, recipe.views)
         self.dev = DevSet(dev, image_rows(dev, model, recipe, Views()), tokenizer)
-        features = measure_features(model, self.rows)
-        if recipe.image.standardise:
-            mean, std = features.mean(axis=0), features.std(axis=0)
-            model.standardise_features(torch.from_numpy(mean), torch.from_numpy(std))
+        class_names = None
+        if recipe.image.standardise or recipe.class_names.weight:
+            features = measure_features(model, self.rows, recipe)
+            if recipe.image.standardise:
+                mean, std = features.mean(axis=0), features.std(axis=0)
+                model.standardise_features(torch.from_numpy(mean), torch.from_numpy(std))
+            texts = self.captions.texts
+            class_names = class_name_task(recipe, features, texts, model, tokenizer)
         self.plan = Plan(
             [len(self.captions.images[image].captions) for image in self.rows.usable],
             batch_size=recipe.train.batch,
@@ -165,9 +181,12 @@ class _Run:
             model,
             recipe,
             total=self.plan.steps(recipe.train.passes),
-            class_names=class_name_task(recipe, features, self.captions.texts, model, tokenizer),
+            class_names=class_names,
         )
         if is_first_process():
+            # Only now is it a run: a recipe that cannot start leaves its directory free.
+            with replacing(output / RECIPE_FILE) as stream:
+                stream.write(recipe_to_json(recipe).encode())
             _write_json(output / FACTS_FILE, _facts(recipe, self.captions, dev, self.rows))
 
     def go(self) -> TrainingResult:
@@ -193,7 +212,8 @@ class _Run:
         trainer = lightning.Trainer(
             accelerator=machine.accelerator,
             devices=machine.devices,
-            strategy="ddp" if machine.devices > 1 else "auto",
+            # No buffer changes in training: batch normalisation stands still.
+            strategy=DDPStrategy(broadcast_buffers=False) if machine.devices > 1 else "auto",
             precision=recipe.train.precision,
             max_epochs=1,
             logger=loggers,
@@ -236,7 +256,7 @@ class _Bar(RichProgressBar):  # type: ignore[misc]
 
 
 def _claim(output: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make the run directory, or see that it holds this very run."""
+    """Make the directory of a run, or see that it holds this very run."""
     if (output / RECIPE_FILE).exists():
         if not resume:
             raise TrainingError(
@@ -257,18 +277,20 @@ def _claim(output: Path, recipe: Recipe, *, resume: bool) -> None:
         raise TrainingError(
             f"cannot make the run directory {output} ({error.strerror}); choose another"
         ) from error
-    with replacing(output / RECIPE_FILE) as stream:
-        stream.write(recipe_to_json(recipe).encode())
 
 
 def _read_recipe_of(run: Path) -> Recipe:
+    return recipe_from_dict(_read_json(run / RECIPE_FILE))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((run / RECIPE_FILE).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(
-            f"{run} holds no readable {RECIPE_FILE} ({error}); give the directory of a run"
+            f"{path.parent} holds no readable {path.name} ({error}); give the directory of a run"
         ) from error
-    return recipe_from_dict(content)
+    return content
 
 
 def _facts(recipe: Recipe, train: CaptionSet, dev: CaptionSet, rows: ImageRows) -> dict[str, Any]:
@@ -304,11 +326,15 @@ def _result(output: Path, module: Contrastive, keeper: Keeper) -> TrainingResult
         run=output,
         steps=module.done,
         best_step=int(best[STEP]),
-        scores={key: float(value) for key, value in best.items() if key.startswith("dev_")},
+        scores=_dev_scores(best),
         findings=tuple(map(str, keeper.findings)),
-        stopped_early=keeper.stopped_early,
+        stopped_early=module.done < module.total,
         seconds=round(keeper.seconds, 1),
     )
+
+
+def _dev_scores(row: Row) -> dict[str, float]:
+    return {key: float(value) for key, value in row.items() if key.startswith("dev_")}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

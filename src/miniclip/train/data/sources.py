@@ -72,17 +72,23 @@ def image_rows(captions: CaptionSet, model: TwoTower, recipe: Recipe, views: Vie
 
 
 @torch.no_grad()
-def measure_features(model: TwoTower, rows: ImageRows) -> FloatArray:
-    """Return features (N, F) of plain training images, evenly taken if there are many."""
-    usable = rows.usable
+def measure_features(model: TwoTower, rows: ImageRows, recipe: Recipe) -> FloatArray:
+    """Return features (N, F) of plain training images, evenly taken if there are many.
+
+    DatasetError when no image can be read.
+    """
+    usable, device = rows.usable, _device(recipe)
     step = max(1, len(usable) // MEASURED_IMAGES)
     images = usable[::step][:MEASURED_IMAGES]
-    model.eval()
+    model.eval().to(device)
     parts = []
     for some in np.array_split(images, max(1, len(images) // 64)):
         pixels = torch.from_numpy(rows.plain(some).rows)
         if len(pixels):
-            parts.append(image_features(model, pixels))
+            parts.append(image_features(model, pixels.to(device)).cpu())
+    model.cpu()
+    if not parts:
+        raise DatasetError(f"none of {len(images)} training images can be read; check data.images")
     features: FloatArray = torch.cat(parts).numpy()
     return features
 

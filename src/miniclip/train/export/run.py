@@ -53,11 +53,11 @@ def mean_recall(result: RetrievalResult) -> float:
 
 
 def _provenance(run: Path, trained: Trained) -> dict[str, str]:
-    recipe, result = trained.recipe, trained.result
+    recipe = trained.recipe
     facts: dict[str, Any] = json.loads(_read(run / FACTS_FILE))
     images, captions = facts["images"]["train"], facts["captions"]["train"]
     scores = ", ".join(
-        f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result["scores"].items()
+        f"{name.removeprefix('dev_')} {value:.4f}" for name, value in trained.scores.items()
     )
     return {
         "recipe": recipe.name,
@@ -66,7 +66,7 @@ def _provenance(run: Path, trained: Trained) -> dict[str, str]:
         "text_tower": recipe.text.tower,
         "data": f"{Path(recipe.data.captions).name}: {images} images, {captions} captions",
         "data_fingerprint": facts["data_fingerprint"],
-        "dev": f"step {result['best_step']}: {scores}",
+        "dev": f"step {trained.step}: {scores}",
         "versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
     }
 
