@@ -112,6 +112,9 @@ def test_the_scale_stays_at_or_below_a_hundred(tmp_path: Path) -> None:
         model.log_scale.fill_(9.0)
     model.clamp_scale()
     assert model.log_scale.item() == pytest.approx(math.log(100))
+    torch.autograd.backward(model.scale)
+    assert model.log_scale.grad is not None
+    assert model.log_scale.grad.item() == pytest.approx(100)  # it can come back from there
     with pytest.raises(TrainingError, match=r"scale is 101"):
         tiny_model(tmp_path, scale=101.0)
 

@@ -23,7 +23,7 @@ from miniclip.train.names.class_names import (
     imagenet_classifier,
     imagenet_wordings,
 )
-from miniclip.train.names.words import Prompts, Wording, guess_rows, vocabulary
+from miniclip.train.names.words import RIDGE, Prompts, Wording, guess_rows, vocabulary
 from miniclip.train.recipe import ClassNames
 from tests.tiny_bundle import COLOURS
 from tests.train.tiny_checkpoints import WIDTH
@@ -221,6 +221,48 @@ def test_a_guess_follows_the_line_from_texts_to_rows() -> None:
     assert cosines.min() > 0.9
     lengths = np.linalg.norm(rows, axis=1)
     np.testing.assert_allclose(np.linalg.norm(guessed, axis=1), np.median(lengths), rtol=0.05)
+
+
+def test_a_guess_is_the_ridge_regression_of_rows_on_names_and_descriptions() -> None:
+    """Against the closed form, with the intercept as a column that is not shrunk."""
+    draws = np.random.default_rng(2)
+    names, words = [f"class{n}" for n in range(30)], ["word0", "word1"]
+    wordings = [
+        Wording(name, (), f"of {name}" if n % 3 == 0 else "") for n, name in enumerate(names)
+    ]
+    told = [wording for wording in wordings if wording.description]
+    texts = [*names, *words, *(wording.description for wording in told)]
+    vectors = {text: draws.normal(size=5) for text in texts}
+    rows = draws.normal(size=(30, F)).astype(np.float32)
+
+    def text_features(texts: Sequence[str]) -> FloatArray:
+        return np.array([vectors[text] for text in texts], dtype=np.float32)
+
+    guessed = guess_rows(
+        torch.from_numpy(rows), wordings, words, Prompts(text_features, ("{}",))
+    ).numpy()
+
+    def with_intercept(texts: Sequence[str]) -> FloatArray:
+        return np.hstack([unit_rows(text_features(texts)), np.ones((len(texts), 1))])
+
+    x = with_intercept([*names, *(wording.description for wording in told)])
+    centred = rows - rows.mean(axis=0)
+    y = np.vstack([centred, centred[[wordings.index(wording) for wording in told]]])
+    shrunk = RIDGE * np.diag([1.0] * 5 + [0.0])
+    expected = with_intercept(words) @ np.linalg.solve(x.T @ x + shrunk, x.T @ y)
+    length = np.median(np.linalg.norm(centred, axis=1))
+    expected *= length / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(guessed, rows.mean(axis=0) + expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_name_is_the_unit_mean_of_its_unit_prompts() -> None:
+    vectors = {"cat": [3.0, 0.0], "a cat": [0.0, 5.0], "ox": [1.0, 1.0], "a ox": [2.0, 2.0]}
+
+    def text_features(texts: Sequence[str]) -> FloatArray:
+        return np.array([vectors[text] for text in texts], dtype=np.float32)
+
+    rows = Prompts(text_features, ("{}", "a {}")).of(["cat", "ox"])
+    np.testing.assert_allclose(rows, np.full((2, 2), 0.5**0.5), rtol=1e-6)
 
 
 def test_the_vocabulary_is_words_that_are_used() -> None:
