@@ -34,6 +34,7 @@ def build_model(recipe: Recipe) -> TwoTower:
         _head(text.head, text_tower.feature_dim, width),
         image_trainable=image.trainable,
         image_cut=image.cut,
+        image_centre=image.centre,
         text_trainable=text.trainable if rates.text_tower else "none",
         train_embeddings=text.embeddings,
         scale=recipe.loss.scale,

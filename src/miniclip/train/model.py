@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.errors import TrainingError
 from miniclip.train.losses import MAX_LOGIT_SCALE, bounded_scale
+from miniclip.train.towers.centre import enlarged_centre
 from miniclip.train.towers.image import Cut, ImageTower
 from miniclip.train.towers.text import TextTower
 
@@ -51,6 +52,7 @@ class TwoTower(nn.Module):
         *,
         image_trainable: str = "none",
         image_cut: Cut = "features",
+        image_centre: float | None = None,
         text_trainable: str = "all",
         train_embeddings: bool = True,
         scale: float = 1 / 0.07,
@@ -58,10 +60,11 @@ class TwoTower(nn.Module):
     ) -> None:
         """Join the parts.
 
-        image_trainable, image_cut: see `ImageTower.split`; text_trainable, train_embeddings: see
-        `TextTower.set_trainable`. scale: the first factor from cosine to logit, learned as its
-        logarithm (CLIP). bias: the first value of the learned bias of a sigmoid loss; None fixes
-        it at 0.
+        image_trainable, image_cut: see `ImageTower.split`; image_centre: share of the sides that
+        `encode_image` looks at a second time (see `towers.centre`); text_trainable,
+        train_embeddings: see `TextTower.set_trainable`. scale: the first factor from cosine to
+        logit, learned as its logarithm (CLIP). bias: the first value of the learned bias of a
+        sigmoid loss; None fixes it at 0.
         """
         super().__init__()
         if not 0 < scale <= MAX_LOGIT_SCALE:
@@ -70,6 +73,7 @@ class TwoTower(nn.Module):
             )
         self.image_tower = image_tower
         self.text_tower = text_tower
+        self.image_centre = image_centre
         self.image_head = image_head
         self.text_head = text_head
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
@@ -126,9 +130,17 @@ class TwoTower(nn.Module):
         embedding: Tensor = self.image_head(standardised)
         return embedding.float()
 
+    def pixel_features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to features (B, F) float32 as a user gets them: of one look, or of two."""
+        features: Tensor = self.image_tower(pixels)
+        if self.image_centre is None:
+            return features
+        closer: Tensor = self.image_tower(enlarged_centre(pixels, self.image_centre))
+        return (features + closer) / 2
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to unit rows (B, D) float32."""
-        return self.project_image(self.image_features(self.trunk(pixels)))
+        return self.project_image(self.pixel_features(pixels))
 
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, T) int64, twice, to features (B, F') float32."""

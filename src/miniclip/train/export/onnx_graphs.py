@@ -34,7 +34,7 @@ class ImageGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) to embeddings (B, D), before unit length, and features (B, F)."""
-        features = self.model.image_tower(pixels)
+        features = self.model.pixel_features(pixels)
         return self.model.image_embedding(features), features
 
 

@@ -76,7 +76,7 @@ def measure_parity(
     spec = model.image_tower.image_spec
     pixels = np.stack([preprocess(picture, spec) for picture in pictures])
     with torch.no_grad():
-        features = model.image_tower(torch.from_numpy(pixels))
+        features = model.pixel_features(torch.from_numpy(pixels))
         embeddings = model.project_image(features).numpy()
     seen = encoder.encode_pixels(pixels)
     image_cosines = [
