@@ -73,6 +73,8 @@ class Image:
     """The image tower; see `towers.image`.
 
     standardise: subtract the mean of the training features and divide by their deviation.
+    centre: share of the sides whose enlargement the exported model looks at too, such as 0.75, at
+    twice the cost; the figures of the run are those of one look. See `towers.centre`.
     """
 
     tower: str
@@ -80,7 +82,12 @@ class Image:
     trainable: str = "none"
     cut: Cut = "features"
     standardise: bool = True
+    centre: float | None = None
     head: Head = field(default_factory=Head)
+
+    def __post_init__(self) -> None:
+        centre = self.centre
+        _require(centre is None or 0 < centre < 1, "image.centre", centre, "a share, or leave it")
 
 
 @dataclass(frozen=True)
@@ -257,7 +264,7 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it runs: nothing in here changes what is learned, beyond rounding.
+    """Where it runs. It changes what is learned by rounding and by which random numbers are drawn.
 
     devices: processes, each with a device; the batch is divided among them. workers: processes
     that load images of a tower trained whole. threads: of the CPU, 0 for torch's choice.
