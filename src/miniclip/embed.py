@@ -29,10 +29,14 @@ _Ready = FloatArray | str  # pixels (3, S, S), or why there are none
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that was left out, and why."""
+    """An image, or a row of a data set, that was left out, and why."""
 
     name: str
     reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return what `--json` prints."""
+        return {"path": self.name, "reason": self.reason}
 
 
 class Embedded(NamedTuple):

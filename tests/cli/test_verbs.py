@@ -126,8 +126,55 @@ def test_evaluate_retrieval_prints_both_directions(cli: Cli, photos: Path, tmp_p
         assert {"recall@5", "recall@10", "median_rank", "mrr", "interval"} <= set(scores)
     assert "8 images, 8 texts" in result.json["protocol"]
     assert [entry["path"] for entry in result.json["skipped"]] == ["gone.png"]
-    assert "warning: 1 of 9 images were skipped:" in result.err
+    assert "warning: 1 of 9 images or rows were skipped:" in result.err
     assert cli(*words, "--strict").code == 1
+
+
+def test_evaluate_retrieval_reads_columns_and_formats_that_the_user_names(
+    cli: Cli, photos: Path, tmp_path: Path
+) -> None:
+    captions = tmp_path / "captions.csv"
+    captions.write_text("Foto,Satz\nred.png,a red photo\nblue.png,a blue photo\n", "utf-8")
+    words = ["evaluate", "retrieval", "--images", photos, "--captions", captions, "--json"]
+    columns = ["--image-column", "Foto", "--caption-column", "Satz"]
+
+    assert "Name the columns" in cli(*words).err
+    assert cli(*words, *columns).json["text_to_image"]["recall@1"] == 1.0
+    assert cli(*words, *columns, "--format", "table").code == 0
+    assert "no caption format 'xml'; choose one of" in cli(*words, "--format", "xml").err
+    assert "not like name.jpg#0" in cli(*words, "--format", "flickr").err
+
+
+def test_evaluate_retrieval_takes_the_images_of_a_split(
+    cli: Cli, photos: Path, tmp_path: Path
+) -> None:
+    tokens, split = tmp_path / "Flickr8k.token.txt", tmp_path / "dev.txt"
+    tokens.write_text(
+        "".join(f"{name}.png#{n}\ta {name} photo\n" for name in COLOURS for n in range(5)), "utf-8"
+    )
+    split.write_text("red.png\nblue.png\ngone.png\n", "utf-8")
+    words = ["--images", photos, "--captions", tokens, "--split", split]
+
+    result = cli("evaluate", "retrieval", *words, "--json")
+
+    assert result.json["protocol"].startswith("2 images, 10 texts, split dev, ")
+    assert result.json["skipped"] == [
+        {"path": "gone.png", "reason": f"in {split}, but without a caption in {tokens.name}"}
+    ]
+    assert "image -> text" in cli("evaluate", "retrieval", *words).out
+
+
+def test_evaluate_zeroshot_reads_a_table_with_columns_that_the_user_names(
+    cli: Cli, photos: Path
+) -> None:
+    table, labels = photos / "labels.csv", photos / "labels.txt"
+    table.write_text("Foto,Klasse\nred.png,0\nblue.png,1\n", "utf-8")
+    labels.write_text("red\nblue\n", "utf-8")
+    words = ["evaluate", "zeroshot", "--data", table, "--labels", labels, "--json"]
+
+    assert "does not name a column" in cli(*words).err
+    columns = ["--image-column", "Foto", "--label-column", "Klasse"]
+    assert cli(*words, *columns).json["per_class"] == {"red": 1.0, "blue": 1.0}
 
 
 def test_evaluate_zeroshot_prints_accuracy_by_class(cli: Cli, tmp_path: Path) -> None:
@@ -151,10 +198,11 @@ def test_evaluate_zeroshot_prints_accuracy_by_class(cli: Cli, tmp_path: Path) ->
         ["export", "run", "-o", "bundle"],
     ],
 )
-def test_training_verbs_name_the_extra_when_torch_is_missing(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str]
+@pytest.mark.parametrize("missing", ["torch", "lightning", "onnxscript"])
+def test_training_verbs_name_the_extra_when_a_part_of_it_is_missing(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str], missing: str
 ) -> None:
-    monkeypatch.setattr(output, "find_spec", lambda _module: None)
+    monkeypatch.setattr(output, "find_spec", lambda module: None if module == missing else module)
 
     result = cli(*words)
 

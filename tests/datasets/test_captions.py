@@ -183,7 +183,7 @@ def test_columns_with_names_of_their_own(tmp_path: Path, photos: Path) -> None:
     lines.write_text('{"Foto": "a.jpg", "Satz": ["ein Hund", 5]}')
     captions = read_captions(lines, photos, image_column="Foto", caption_column="Satz")
     assert content(captions) == {"a.jpg": ("ein Hund",)}
-    assert reasons(captions) == {"mine.jsonl line 1": "'Satz' is not text: 5"}
+    assert reasons(captions) == {"mine.jsonl line 1": "the caption is not text: 5"}
 
 
 def test_hostile_records_are_named_not_raised(tmp_path: Path, photos: Path) -> None:

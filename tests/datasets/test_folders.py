@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from miniclip.datasets.folders import read_labelled
-from miniclip.errors import DatasetError
+from miniclip.errors import ConfigError, DatasetError
 from tests.datasets.photos import make_photos
 
 
@@ -36,7 +36,7 @@ def test_a_folder_per_class_in_order_of_names(tmp_path: Path) -> None:
     assert len(labelled) == 4
 
 
-@pytest.mark.parametrize("separator", ["\t", "=", ",", " = ", " "])
+@pytest.mark.parametrize("separator", ["\t", "=", ",", " = ", ": ", " "])
 def test_a_labels_file_gives_the_names_for_prompts(tmp_path: Path, separator: str) -> None:
     data = make_photos(tmp_path / "d", "n01440764/a.jpg", "n01443537/a.jpg")
     names = tmp_path / "names.txt"
@@ -58,7 +58,7 @@ def test_a_labels_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="line 3: 'n1' is called 'crane' and 'bird'"):
         read_labelled(data, names)
     names.write_bytes(b"n1=caf\xe9\n")
-    with pytest.raises(DatasetError, match="line 1: not UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8"):
         read_labelled(data, names)
 
 
@@ -81,6 +81,35 @@ def test_a_plain_list_names_the_folders_in_their_order(tmp_path: Path) -> None:
         for source, label in zip(labelled.sources, labelled.labels, strict=True)
     }
     assert named == {"0/a.jpg": "tench, Tinca tinca", "2/a.jpg": "goldfish", "10/a.jpg": "shark"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "classes"),
+    [
+        ("plastic\nGlass\ntin_can\n", ("Glass", "plastic", "tin_can")),  # their own names
+        ("glass\nplastic\ncan\n", ("glass", "plastic", "can")),  # in their order
+        ("glass jar\nplastic cup\ntin_can lid\n", ("glass jar", "plastic cup", "tin_can lid")),
+        ('"glass","jar, or two"\nplastic,cup\ntin_can\n', ("jar, or two", "cup", "tin_can")),
+    ],
+)
+def test_a_list_of_names_never_swaps_classes(
+    tmp_path: Path, lines: str, classes: tuple[str, ...]
+) -> None:
+    data = make_photos(tmp_path / "d", "glass/a.jpg", "plastic/a.jpg", "tin_can/a.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text(f"# mine\n{lines}")
+    assert read_labelled(data, names).classes == classes
+    make_photos(data, "paper/a.jpg")
+    with pytest.raises(DatasetError, match=r"of 4 classes; missing: "):
+        read_labelled(data, names)
+
+
+def test_columns_of_a_table_may_have_names_of_their_own(tmp_path: Path) -> None:
+    make_photos(tmp_path, "1.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text("Foto,Klasse\n1.jpg,Hund\n")
+    labelled = read_labelled(table, image_column="Foto", label_column="Klasse")
+    assert labelled.classes == ("Hund",)
 
 
 def test_a_mapping_for_other_folders_is_no_list_of_names(tmp_path: Path) -> None:

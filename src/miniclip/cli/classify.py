@@ -61,7 +61,7 @@ def classify(
                     }
                     for path, ranked in zip(found.paths, best, strict=True)
                 ],
-                "skipped": output.as_json(found.skipped),
+                "skipped": [entry.to_dict() for entry in found.skipped],
             }
         )
     else:

@@ -57,7 +57,7 @@ def embed(
                 "count": len(vectors.ids),
                 "embedding_dim": encoder.embedding_dim,
                 "feature_dim": encoder.feature_dim if features else None,
-                "skipped": output.as_json(skipped),
+                "skipped": [entry.to_dict() for entry in skipped],
             }
         )
     else:

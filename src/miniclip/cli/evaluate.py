@@ -21,6 +21,12 @@ app = typer.Typer(
 )
 
 
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", metavar="NAME", help="Column or JSON key of the image's path."),
+]
+
+
 @app.command()
 def retrieval(
     images: Annotated[
@@ -40,6 +46,20 @@ def retrieval(
         Path | None,
         typer.Option("--split", metavar="FILE", help="Use only the images named here, one a line."),
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of the captions, where their content misleads: flickr, table, coco, "
+            "jsonl, parquet or webdataset.",
+        ),
+    ] = None,
+    image_column: ImageColumn = None,
+    caption_column: Annotated[
+        str | None,
+        typer.Option("--caption-column", metavar="NAME", help="Column or JSON key of the caption."),
+    ] = None,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
     json: options.Json = False,
@@ -52,7 +72,14 @@ def retrieval(
     from miniclip.datasets.captions import read_captions
     from miniclip.evaluate.retrieval import evaluate_retrieval
 
-    caption_set = read_captions(captions, images, split)
+    caption_set = read_captions(
+        captions,
+        images,
+        split,
+        format=format,
+        image_column=image_column,
+        caption_column=caption_column,
+    )
     encoder = load_encoder(bundle)
     with output.progress_bar("embedding", len(caption_set)) as progress:
         result = evaluate_retrieval(encoder, caption_set, progress=progress)
@@ -76,6 +103,11 @@ def zeroshot(
             "--labels", metavar="FILE", help="What a class is called: folder<TAB>name, one a line."
         ),
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", metavar="NAME", help="Column of the label in a table."),
+    ] = None,
     templates: options.Templates = None,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
@@ -87,7 +119,7 @@ def zeroshot(
     from miniclip.evaluate.zeroshot import evaluate_zeroshot
     from miniclip.prompts import DEFAULT_TEMPLATES, read_templates
 
-    labelled = read_labelled(data, labels)
+    labelled = read_labelled(data, labels, image_column=image_column, label_column=label_column)
     sentences = read_templates(templates) if templates else DEFAULT_TEMPLATES
     encoder = load_encoder(bundle)
     with output.progress_bar("embedding", len(labelled)) as progress:
@@ -99,8 +131,7 @@ def _show(
     result: RetrievalResult | ZeroShotResult, bundle: str, total: int, strict: bool, json: bool
 ) -> None:
     if json:
-        skipped = output.as_json(result.skipped)
-        output.print_json({"bundle": bundle, **result.to_dict(), "skipped": skipped})
+        output.print_json({"bundle": bundle, **result.to_dict()})
     else:
         print(result)
-    output.warn_skipped(result.skipped, total, strict=strict)
+    output.warn_skipped(result.skipped, total, strict=strict, what="images or rows")

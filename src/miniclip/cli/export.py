@@ -38,7 +38,7 @@ def export(
 
     Refuses when the exported graphs differ from the trained model. Needs miniclip[train].
     """
-    output.require("torch", feature="Export", extra="train")
+    output.require_training("Export")
     from miniclip.train.export.run import export_run
 
     bundle = export_run(run, out, full_weights=full_weights, card=card)

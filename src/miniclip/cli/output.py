@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from miniclip.embed import Skipped
 
 SHOWN_REASONS = 10
+TRAINING_MODULES = (
+    "filelock",
+    "lightning",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "tensorboard",
+    "torch",
+    "transformers",
+)
 
 
 def print_json(result: Mapping[str, Any]) -> None:
@@ -25,16 +36,13 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(result, allow_nan=False))
 
 
-def as_json(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
-    """Return the skipped images as JSON values."""
-    return [{"path": entry.name, "reason": entry.reason} for entry in skipped]
-
-
-def warn_skipped(skipped: Sequence[Skipped], total: int, *, strict: bool) -> None:
-    """Count the skipped images on stderr and name the first; with `strict`, exit with 1."""
+def warn_skipped(
+    skipped: Sequence[Skipped], total: int, *, strict: bool, what: str = "images"
+) -> None:
+    """Count what was skipped on stderr and name the first; with `strict`, exit with 1."""
     if not skipped:
         return
-    warn(f"{len(skipped)} of {total} images were skipped:")
+    warn(f"{len(skipped)} of {total} {what} were skipped:")
     for entry in skipped[:SHOWN_REASONS]:
         print(f"  {entry.name}: {entry.reason}", file=sys.stderr)
     if len(skipped) > SHOWN_REASONS:
@@ -58,10 +66,10 @@ def command_line() -> str:
     return shlex.join(["miniclip", *sys.argv[1:]])
 
 
-def require(module: str, *, feature: str, extra: str) -> None:
-    """Raise MissingExtraError unless the module can be imported."""
-    if find_spec(module) is None:
-        raise MissingExtraError(feature, extra)
+def require_training(feature: str) -> None:
+    """Raise MissingExtraError unless all that training imports is installed."""
+    if not all(map(find_spec, TRAINING_MODULES)):
+        raise MissingExtraError(feature, "train")
 
 
 @contextmanager

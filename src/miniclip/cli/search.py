@@ -67,7 +67,7 @@ def search(
                 "hits": [{"path": str(hit.path), "score": hit.score} for hit in hits],
                 "searched": len(found.paths),
                 "embedded": found.computed,
-                "skipped": output.as_json(found.skipped),
+                "skipped": [entry.to_dict() for entry in found.skipped],
                 "html": str(html) if html else None,
             }
         )

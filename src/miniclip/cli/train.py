@@ -34,7 +34,7 @@ def train(
 
     The run directory holds checkpoints, curves and results. Needs miniclip[train].
     """
-    output.require("torch", feature="Training", extra="train")
+    output.require_training("Training")
     from miniclip.train.run import is_first_process
     from miniclip.train.run import train as train_recipe
 

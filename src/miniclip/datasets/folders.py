@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from miniclip.arrays import IntArray
-from miniclip.datasets.rows import Columns, line_name, text_lines, unreadable
+from miniclip.datasets.rows import Columns, line_name, unreadable
 from miniclip.datasets.tables import read_table
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
 from miniclip.images import ImageSource
 from miniclip.index.scan import find_images
-from miniclip.textfile import Line
+from miniclip.textfile import read_lines
 
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-_SEPARATORS = ("\t", "=", ",", " ")
+_SEPARATORS = ("\t", "=", ":")  # between folder and name; comma and space occur in names too
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,29 @@ class LabelledImages:
         return len(self.sources)
 
 
-def read_labelled(data: Path, labels: Path | None = None) -> LabelledImages:
+def read_labelled(
+    data: Path,
+    labels: Path | None = None,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> LabelledImages:
     """Read a folder of class folders, or a CSV or TSV file with a path and a label column.
 
     labels: a mapping file from folder (or label) to display name, one `folder<TAB>name`,
-    `folder=name` or `folder,name` a line; it has to name every class there is, and may name more.
-    Or a plain list of as many names as there are classes, in the order of the folders' names
-    (numbers count as numbers). Without it underscores become spaces. Classes of one name are one
-    class. Paths in a table are relative to its folder. Raises DatasetError when nothing usable is
-    found.
+    `folder=name`, `folder: name` or `folder,name` a line; it has to name every class there is, and
+    may name more. Or a plain list of as many names as there are classes, in the order of the
+    folders' names (numbers count as numbers), or of these names themselves in any order. '#' starts
+    a comment line. Without it underscores become spaces. Classes of one name are one class.
+    Paths in a table are relative to its folder; image_column, label_column: for a table whose
+    columns have unusual names. Raises DatasetError when nothing usable is found, ConfigError when
+    `labels` cannot be read.
     """
     if os.path.isdir(data):
         return _read_folders(data, labels)
     if os.path.isfile(data):
-        return _read_table(data, labels)
+        columns = Columns(image_column, label_column, ("label", "class", "category"))
+        return _read_table(data, labels, columns)
     raise DatasetError(f"there is no folder or table {data}; check the path")
 
 
@@ -110,10 +119,10 @@ def _class_folders(root: Path) -> list[Path]:
     return folders
 
 
-def _read_table(table: Path, labels: Path | None) -> LabelledImages:
+def _read_table(table: Path, labels: Path | None, columns: Columns) -> LabelledImages:
     skipped: list[Skipped] = []
     label_of: dict[str, str] = {}
-    for row in read_table(table, Columns(caption_keys=("label", "class", "category"))):
+    for row in read_table(table, columns):
         if isinstance(row, Skipped):
             skipped.append(row)
         elif not row.image or not row.caption.strip():
@@ -155,32 +164,52 @@ def _read_names(labels: Path, keys: list[str]) -> Mapping[str, str]:
     names: dict[str, str] = {}
     known = set(keys)
     plain: list[str] = []
-    for line in text_lines(labels):
-        if not isinstance(line, Line):
-            raise DatasetError(f"{line.name}: {line.reason}; save the labels file as UTF-8")
-        for separator in _SEPARATORS:
-            key, _, name = (part.strip() for part in line.text.strip().partition(separator))
-            if key in known and name:
-                break
-        else:
-            plain.append(line.text.strip())
-            continue
-        if names.setdefault(key, name) != name:
+    for number, text in read_lines(labels, "labels", comments=True):
+        key, name = _pair(text, known)
+        if not key:
+            plain.append(text)
+        elif names.setdefault(key, name) != name:
             raise DatasetError(
-                f"{line_name(labels, line.number)}: {key!r} is called {names[key]!r} and {name!r}; "
+                f"{line_name(labels, number)}: {key!r} is called {names[key]!r} and {name!r}; "
                 "keep one of the two lines"
             )
-    plain = [name for name in plain if name]
-    is_list = not names and not any("\t" in name or "=" in name for name in plain)
-    if is_list and len(plain) == len(keys):
-        return dict(zip(_in_order(keys), plain, strict=True))
-    names |= {key: key for key in known & set(plain) - names.keys()}
+    names = _own_names(plain, keys) | names if names else _from_list(plain, keys)
     if missing := sorted(known - names.keys()):
         raise DatasetError(
             f"{labels} names {len(names)} of {len(known)} classes; missing: "
             f"{', '.join(missing[:5])}; add a line `{missing[0]}=name` for each"
         )
     return names
+
+
+def _pair(text: str, known: set[str]) -> tuple[str, str]:
+    """Split a line after a known folder; ("", "") when it is none of that kind."""
+    for separator in (*_SEPARATORS, ",", " "):
+        key, _, name = text.partition(separator)
+        key, name = key.strip(' "'), name.strip(' ",')
+        # "glass bottle" is a name, "n01440764 tench" a code and a name.
+        if key in known and name and (separator != " " or any(map(str.isdigit, key))):
+            return key, name
+    return "", ""
+
+
+def _own_names(plain: list[str], keys: list[str]) -> dict[str, str]:
+    """Folders that the lines call by the folder's own name, give or take case and underscores."""
+    spelled = {key.replace("_", " ").casefold(): key for key in keys}
+    return {
+        spelled[spelling]: name
+        for name in plain
+        if (spelling := name.replace("_", " ").casefold()) in spelled
+    }
+
+
+def _from_list(plain: list[str], keys: list[str]) -> dict[str, str]:
+    """Names in the order of the folders, unless the folders' own names stand in another order."""
+    own = _own_names(plain, keys)
+    is_list = not any(separator in name for name in plain for separator in _SEPARATORS)
+    ordered = dict(zip(_in_order(keys), plain, strict=False)) if is_list else {}
+    fits = len(plain) == len(keys) and all(ordered.get(key) == own[key] for key in own)
+    return ordered if fits else own
 
 
 def _in_order(keys: list[str]) -> list[str]:

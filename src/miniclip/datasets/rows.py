@@ -91,17 +91,21 @@ def record_rows(record: object, columns: Columns, where: str) -> Iterator[Row | 
     if names is None:
         yield Skipped(where, f"no image or no caption among the keys {sorted(map(str, record))}")
         return
-    image, captions = (record[name] for name in names)
+    yield from value_rows(record[names[0]], record[names[1]], where)
+
+
+def value_rows(image: object, captions: object, where: str) -> Iterator[Row | Skipped]:
+    """Rows of one image and its caption or list of captions, any of which may be no text."""
     if not isinstance(image, str) or not image.strip():
-        yield Skipped(where, f"{names[0]!r} is not the name of an image: {reprlib.repr(image)}")
+        yield Skipped(where, f"not the name of an image: {reprlib.repr(image)}")
         return
     for caption in captions if isinstance(captions, list) else [captions]:
         if isinstance(caption, str):
             yield Row(image.strip(), caption, where)
         else:
-            yield Skipped(where, f"{names[1]!r} is not text: {reprlib.repr(caption)}")
+            yield Skipped(where, f"the caption is not text: {reprlib.repr(caption)}")
     if captions == []:
-        yield Skipped(where, f"no caption: {names[1]!r} is an empty list")
+        yield Skipped(where, "no caption: the list of them is empty")
 
 
 def _pick(wanted: str | None, usual: tuple[str, ...], names: list[str]) -> str | None:

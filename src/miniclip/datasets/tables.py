@@ -7,14 +7,13 @@ after it, as it would in a plain `csv.reader`.
 from __future__ import annotations
 
 import csv
-import reprlib
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from miniclip.datasets.rows import Columns, Row, line_name, text_lines, unreadable
+from miniclip.datasets.rows import Columns, Row, line_name, text_lines, unreadable, value_rows
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError, MissingExtraError
 from miniclip.textfile import Line
@@ -101,23 +100,11 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Row | Skipped]:
                     *(batch[name].to_pylist() for name in names), strict=True
                 ):
                     number += 1
-                    yield from _cells(image, captions, f"{path.name} row {number}")
+                    yield from value_rows(image, captions, f"{path.name} row {number}")
     except pa.ArrowException as error:
         raise DatasetError(f"{path} cannot be read as Parquet: {error}; write it again") from error
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def _cells(image: object, captions: object, where: str) -> Iterator[Row | Skipped]:
-    """Rows of one Parquet row, whose cells may be null."""
-    if not isinstance(image, str) or not image.strip():
-        yield Skipped(where, f"not the name of an image: {reprlib.repr(image)}")
-        return
-    for caption in captions if isinstance(captions, list) else [captions]:
-        if isinstance(caption, str):
-            yield Row(image.strip(), caption, where)
-        else:
-            yield Skipped(where, f"the caption is not text: {reprlib.repr(caption)}")
 
 
 def _records(

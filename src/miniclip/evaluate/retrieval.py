@@ -59,12 +59,12 @@ class RetrievalResult:
     skipped: tuple[Skipped, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return what `--json` prints, but for the name of the model."""
         return {
             "text_to_image": self.text_to_image.to_dict(),
             "image_to_text": self.image_to_text.to_dict(),
             "protocol": self.protocol,
-            "skipped": [{"name": item.name, "reason": item.reason} for item in self.skipped],
+            "skipped": [entry.to_dict() for entry in self.skipped],
         }
 
     def __str__(self) -> str:

@@ -60,7 +60,7 @@ class ZeroShotResult:
     skipped: tuple[Skipped, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return what `--json` prints, but for the name of the model."""
         return {
             "top1": self.top1,
             "top5": self.top5,
@@ -71,7 +71,7 @@ class ZeroShotResult:
             "templates": list(self.templates),
             "confusions": [confusion._asdict() for confusion in self.confusions],
             "protocol": self.protocol,
-            "skipped": [{"name": item.name, "reason": item.reason} for item in self.skipped],
+            "skipped": [entry.to_dict() for entry in self.skipped],
         }
 
     def __str__(self) -> str:
