@@ -254,6 +254,8 @@ def test_names_are_looked_up_on_the_shelves_and_then_as_directories(
     assert Bundle.resolve("./run1").name == "run1"
     assert Bundle.resolve(tmp_path / "work" / "run1").name == "run1"
     assert [bundle.name for bundle in installed_bundles()] == ["shipped-default", "mine"]
+    for name in ("shipped-default", "mine"):  # what `miniclip models` prints can be typed
+        assert Bundle.resolve(name).name == name
 
 
 def test_the_environment_chooses_when_nobody_else_does(

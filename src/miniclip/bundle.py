@@ -74,14 +74,19 @@ class Bundle:
 
         None means the environment variable MINICLIP_BUNDLE, else the shipped default. A plain name
         is looked up among the shipped bundles, then in the user's data directory, then as a
-        directory; anything else is a directory. BundleError when nothing is found.
+        directory, then as what an installed bundle calls itself; anything else is a directory.
+        BundleError when nothing is found.
         """
         wanted = name_or_dir or os.environ.get(BUNDLE_VARIABLE) or DEFAULT_NAME
         places = _places(wanted)
         for place in places:
             if is_bundle(place):
                 return cls.open(place, verify=verify)
-        known = ", ".join(bundle.name for bundle in installed_bundles()) or "none"
+        installed = installed_bundles()
+        for bundle in installed:
+            if bundle.name == wanted:
+                return cls.open(bundle.directory, verify=verify)
+        known = ", ".join(bundle.name for bundle in installed) or "none"
         looked = ", ".join(map(str, places))
         raise BundleError(
             f"no bundle {str(wanted)!r} (looked in {looked}); "

@@ -66,6 +66,26 @@ def test_an_example_image_takes_the_place_of_the_sentence(cli: Cli, photos: Path
     assert result["hits"][0]["path"] == str(photos / "red.png")
 
 
+def test_several_folders_and_files_are_searched_together(cli: Cli, photos: Path) -> None:
+    more = photos.parent / "more"
+    more.mkdir()
+    (photos / "green.png").rename(more / "lime.jpg")
+
+    hits = cli("search", "green", photos, more, photos / "blue.png", "--json").json["hits"]
+
+    assert hits[0]["path"] == str(more / "lime.jpg")
+    assert len(hits) == 8, "a file named twice is one hit"
+
+
+def test_a_file_that_is_no_image_in_place_of_a_folder_says_so(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+
+    result = cli("search", "green", tmp_path / "notes.txt", "--json")
+
+    assert (result.code, result.out) == (1, "")
+    assert "notes.txt: not an image of a known format" in result.err
+
+
 def test_the_page_is_written_and_named(cli: Cli, photos: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
 
@@ -76,8 +96,11 @@ def test_the_page_is_written_and_named(cli: Cli, photos: Path, tmp_path: Path) -
     assert "miniclip search red" in page.read_text(encoding="utf-8")
 
 
-def test_a_search_without_a_folder_is_a_usage_error(cli: Cli) -> None:
-    result = cli("search", "a dog")
+@pytest.mark.parametrize("words", [["a dog"], [], ["--image", "q.jpg"], ["  ", "photos"]])
+def test_a_search_without_a_folder_or_a_sentence_is_a_usage_error(
+    cli: Cli, words: list[str]
+) -> None:
+    result = cli("search", *words)
 
     assert (result.code, result.out) == (2, "")
     assert "name at least one folder" in result.err

@@ -28,6 +28,17 @@ def test_npz_holds_everything_without_pickle(tmp_path: Path) -> None:
         assert (str(file["model"]), str(file["fingerprint"])) == ("m", "f")
 
 
+def test_a_file_name_that_is_no_text_can_be_written(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    odd = Vectors(("caf\udce9.jpg",), np.ones((1, 3), dtype=np.float32))
+    for name in ("v.parquet", "v.npz"):
+        write_vectors(tmp_path / name, odd, model="m", fingerprint="f")
+
+    assert parquet.read_table(tmp_path / "v.parquet")["id"].to_pylist() == ["caf\\udce9.jpg"]
+    with np.load(tmp_path / "v.npz", allow_pickle=False) as file:
+        assert file["ids"].tolist() == list(odd.ids)
+
+
 def test_parquet_holds_the_same(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "v.parquet"

@@ -25,11 +25,10 @@ def list_images(roots: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
     from miniclip.index.scan import find_images
 
     unreadable: list[Skipped] = []
-    paths = list(
-        find_images(
-            roots, on_unreadable=lambda path, why: unreadable.append(Skipped(str(path), why))
-        )
+    found = find_images(
+        roots, on_unreadable=lambda path, why: unreadable.append(Skipped(str(path), why))
     )
+    paths = list(dict.fromkeys(found))  # a file may be named beside its folder
     if not paths:
         refuse_nothing(unreadable)
         named = ", ".join(map(str, roots))

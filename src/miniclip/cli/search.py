@@ -18,7 +18,7 @@ def search(
             help="What to look for; left out with --image.",
             show_default=False,
         ),
-    ],
+    ] = "",
     folders: Annotated[
         list[Path] | None,
         typer.Argument(metavar="FOLDER", help="Where to look.", show_default=False),
@@ -41,11 +41,12 @@ def search(
     Images are embedded on the first search and remembered by content and model, so the next search
     of the same folders takes seconds, even after files were moved or renamed.
     """
-    places = [Path(sentence)] if image else []
+    places = [Path(sentence)] if image and sentence else []
     places += folders or []
-    if not places:
+    if not places or not (image or sentence.strip()):
         raise typer.BadParameter(
-            'name at least one folder: miniclip search "a dog on the beach" FOLDER'
+            "say what to look for and name at least one folder: "
+            'miniclip search "a dog on the beach" FOLDER'
         )
     from miniclip import load_encoder
     from miniclip.cli.folders import embed_folders

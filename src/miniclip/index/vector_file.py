@@ -56,7 +56,8 @@ def _write_npz(stream: IO[bytes], vectors: Vectors, about: dict[str, str]) -> No
 
 def _write_parquet(stream: IO[bytes], vectors: Vectors, about: dict[str, str]) -> None:
     pa, parquet = _pyarrow()
-    columns = {"id": pa.array(vectors.ids, type=pa.string())}
+    ids = [name.encode(errors="backslashreplace").decode() for name in vectors.ids]
+    columns = {"id": pa.array(ids, type=pa.string())}  # UTF-8 only, which a file name need not be
     for name, rows in (("embedding", vectors.embeddings), ("features", vectors.features)):
         if rows is not None:
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
