@@ -7,14 +7,16 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.embed import embed_all
 from miniclip.encoder import ImageVectors
-from miniclip.images import ImageSource
+from miniclip.images import ImageSource, decode
 from miniclip.index import embed_cached as module
 from miniclip.index.embed_cached import CachedSet, embed_cached
 from miniclip.index.scan import find_images
@@ -131,6 +133,27 @@ def test_a_file_written_just_now_is_not_trusted_by_its_time(
     changed = run([red], cache)
 
     np.testing.assert_array_equal(changed.embeddings, run([photos / "blue.png"], cache).embeddings)
+
+
+def test_a_file_changed_between_hashing_and_decoding_spoils_no_cache(
+    photos: Path, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    red = photos / "red.png"
+    content = red.read_bytes()
+
+    def overtaken(source: ImageSource, **options: Any) -> Image.Image:
+        save(red, "blue")
+        return decode(source, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("miniclip.embed.decode", overtaken)
+        run([red], cache)
+    red.write_bytes(content)
+
+    (vector,) = run([red], cache).embeddings
+
+    blue = run([photos / "blue.png"], cache).embeddings[0]
+    assert vector @ blue < 0.9
 
 
 def test_bad_files_are_named_and_the_rest_stays_in_order(photos: Path, cache: VectorCache) -> None:

@@ -84,57 +84,67 @@ class _Table:
         self._cache = cache
         self._progress = progress
         self._done = 0
-        self._key_of: dict[str, bytes] = {}  # name of a source on its way -> its content
+        # Name of a source on its way -> its content, and the state in which it was hashed.
+        self._key_of: dict[str, tuple[bytes, FileState | None]] = {}
         self._rows_of: dict[bytes, list[int]] = {}  # content on its way -> the rows it will fill
 
     def missing(self) -> Iterator[ImageSource]:
         """Fill what the cache holds and yield one source for every content that it does not."""
         for start in range(0, len(self._paths), LOOK_UP):
             paths = self._paths[start : start + LOOK_UP]
-            contents = _contents(paths, self._cache)
+            states = [_state(path) for path in paths]
+            contents = _contents(paths, states, self._cache)
             known = self._cache.load(self._model, {key for key in contents if key is not None})
             fresh: list[ImageSource] = []
-            for row, (path, content) in enumerate(zip(paths, contents, strict=True), start):
+            for row, (path, state, content) in enumerate(
+                zip(paths, states, contents, strict=True), start
+            ):
                 if content in known:
                     self.embeddings[row] = known[content]
                     continue
                 key = content or os.fsencode(path)  # what cannot be read is left to the decoder
                 if key not in self._rows_of:
                     source = ImageSource.of(path)
-                    self._key_of[source.name] = key
+                    self._key_of[source.name] = key, state
                     fresh.append(source)
                 self._rows_of.setdefault(key, []).append(row)
             self._count(sum(content in known for content in contents))
             yield from fresh
 
     def fill(self, sources: Sequence[ImageSource], embeddings: FloatArray) -> None:
-        """Take the vectors (B, D) of a batch of sources and cache them."""
+        """Take the vectors (B, D) of a batch of sources and cache them.
+
+        Not those of files that were changed between hashing and decoding: the hash is not theirs.
+        """
         vectors = {}
         for source, embedding in zip(sources, embeddings, strict=True):
-            key, rows = self._arrived(source.name)
+            key, state, rows = self._arrived(source.name)
             self.embeddings[rows] = embedding
-            vectors[key] = embedding
+            if state and state == _state(Path(source.name)):
+                vectors[key] = embedding
         self._cache.store(self._model, vectors)
 
     def skip(self, skipped: Skipped) -> None:
         """Note why an image has no vector, for every file of that content."""
-        for row in self._arrived(skipped.name)[1]:
+        *_, rows = self._arrived(skipped.name)
+        for row in rows:
             self.reasons[row] = Skipped(str(self._paths[row]), skipped.reason)
 
-    def _arrived(self, name: str) -> tuple[bytes, list[int]]:
-        key = self._key_of.pop(name)
+    def _arrived(self, name: str) -> tuple[bytes, FileState | None, list[int]]:
+        key, state = self._key_of.pop(name)
         rows = self._rows_of.pop(key)
         self._count(len(rows))
-        return key, rows
+        return key, state, rows
 
     def _count(self, files: int) -> None:
         self._done += files
         self._progress(self._done)
 
 
-def _contents(paths: Sequence[Path], cache: VectorCache) -> list[bytes | None]:
+def _contents(
+    paths: Sequence[Path], states: Sequence[FileState | None], cache: VectorCache
+) -> list[bytes | None]:
     """Return the sha256 digest of each file; None for a file that cannot be read."""
-    states = [_state(path) for path in paths]
     known = cache.recall_contents([state for state in states if state])
     contents: list[bytes | None] = []
     fresh: dict[FileState, bytes] = {}
