@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import resource
 import statistics
@@ -35,6 +34,7 @@ from PIL import Image
 from miniclip import ImageSource, MiniClipError, OnnxEncoder, embed_stream, find_images
 from miniclip.arrays import FloatArray
 from miniclip.bundle import Bundle
+from miniclip.cpus import usable_cpus
 from miniclip.demo import copy_photos
 from miniclip.images import decode
 from miniclip.preprocess import preprocess
@@ -45,36 +45,53 @@ Leg = Callable[[], object]
 def main() -> None:
     """Run what the command line asks for, and print it."""
     options = parse()
-    if options.peak_of:
-        print(peak_megabytes(options))
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        if options.images is None:
-            options.images = Path(scratch)
-            copy_photos(options.images)
-        try:
+    try:
+        if options.peak_of:
+            print(peak_megabytes(options))
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            options.images = options.images or demo_photos(Path(scratch))
             report = measure(options)
-        except MiniClipError as error:
-            sys.exit(f"error: {error}")
+    except MiniClipError as error:
+        sys.exit(f"error: {error}")
     print(json.dumps(report, indent=2) if options.json else describe(report))
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, help="folder; default: the photos of the demo")
-    parser.add_argument("--count", type=int, default=256, help="photos per leg and round")
+    parser.add_argument("--images", type=Path, help="folder; default: the demo's photos as JPEG")
+    parser.add_argument("--count", type=positive, default=256, help="photos per leg and round")
     parser.add_argument("--bundle", help="name or directory; default: the shipped one")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--threads", type=int, help="default: all CPUs this process may use")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=positive, default=32)
+    parser.add_argument("--threads", type=positive, help="default: all CPUs this process may use")
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--torch-tower", help="image tower; default: what the bundle's card says")
     parser.add_argument(
-        "--memory", type=int, nargs="*", default=[1000, 8000], help="photos; none to leave it out"
+        "--memory",
+        type=positive,
+        nargs="*",
+        default=[1000, 8000],
+        help="photos; none to leave it out",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 up; argparse turns the error into a message."""
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
+def demo_photos(folder: Path) -> Path:
+    """Write the photos of the demo as JPEG, as photos usually are, and return their folder."""
+    for path in copy_photos(folder / "originals"):
+        decode(path).save(folder / f"{path.stem}.jpg", quality=90)
+        path.unlink()
+    return folder
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
@@ -97,7 +114,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "bundle": bundle.name,
         "photos": len(paths),
         "batch_size": options.batch_size,
-        "cpus": os.cpu_count(),
+        "cpus": usable_cpus(),
         "machine": platform.processor() or platform.machine(),
         "images_per_second": {leg: round(rate, 2) for leg, rate in rates.items()},
         "seconds": {leg: [round(one, 3) for one in times] for leg, times in seconds.items()},
@@ -132,7 +149,7 @@ def photos(folder: Path, count: int) -> list[Path]:
     """Take the first `count` images of a folder, from the start again when there are fewer."""
     found = list(islice(find_images([folder]), count))
     if not found:
-        sys.exit(f"error: no image in {folder}; give a folder of photos with --images")
+        raise MiniClipError(f"no image in {folder}; give a folder of photos with --images")
     return list(islice(cycle(found), count))
 
 
@@ -207,7 +224,7 @@ def peak_in_child(count: int, options: argparse.Namespace) -> float:
         command += ["--bundle", options.bundle]
     if options.threads:
         command += ["--threads", str(options.threads)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def peak_megabytes(options: argparse.Namespace) -> float:
