@@ -12,6 +12,7 @@ from PIL import Image
 
 from miniclip.bundle import Bundle, installed_bundles
 from miniclip.cli import output
+from miniclip.datasets.formats import FORMATS
 from tests.cli.conftest import Cli
 from tests.tiny_bundle import COLOURS, D, F
 
@@ -143,6 +144,8 @@ def test_evaluate_retrieval_reads_columns_and_formats_that_the_user_names(
     assert cli(*words, *columns, "--format", "table").code == 0
     assert "no caption format 'xml'; choose one of" in cli(*words, "--format", "xml").err
     assert "not like name.jpg#0" in cli(*words, "--format", "flickr").err
+    shown = " ".join(cli("evaluate", "retrieval", "--help").out.split())
+    assert all(name in shown.partition("--format")[2] for name in FORMATS)
 
 
 def test_evaluate_retrieval_takes_the_images_of_a_split(

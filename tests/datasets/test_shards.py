@@ -116,6 +116,17 @@ def test_patterns_and_folders_of_shards(tmp_path: Path) -> None:
     assert read_captions(tmp_path, split=split).texts == ("a green thing",)
 
 
+def test_shards_of_one_name_in_two_folders_keep_their_images_apart(tmp_path: Path) -> None:
+    for folder, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / folder).mkdir()
+        members = {"0.png": image_bytes(colour), "0.txt": colour.encode()}
+        write_tar(tmp_path / folder / "x.tar", members)
+    captions = read_captions(tmp_path / "*" / "x.tar")
+    assert [image.captions for image in captions.images] == [("red",), ("blue",)]
+    for image in captions.images:
+        assert decode(image.source).getpixel((0, 0)) == COLOURS[image.captions[0]]
+
+
 def test_braces_are_spelled_out() -> None:
     names = [str(path) for path in expand_shards(Path("{a,b}-{8..10}.tar"))]
     assert names == ["a-8.tar", "a-9.tar", "a-10.tar", "b-8.tar", "b-9.tar", "b-10.tar"]

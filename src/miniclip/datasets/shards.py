@@ -53,20 +53,23 @@ def read_shards(pattern: Path) -> Iterator[Row | Skipped]:
     shards = expand_shards(pattern)
     if not shards:
         raise DatasetError(f"no shard matches {pattern}; check the pattern")
-    for shard in shards:
+    names = [shard.name for shard in shards]
+    if len(set(names)) < len(names):  # train/0.tar and dev/0.tar: their members must not mix
+        names = [str(shard) for shard in shards]
+    for shard, name in zip(shards, names, strict=True):
         if os.path.exists(shard):
-            yield from _read_shard(shard)
+            yield from _read_shard(shard, name)
         else:
             yield Skipped(str(shard), "no such shard")
 
 
-def _read_shard(shard: Path) -> Iterator[Row | Skipped]:
+def _read_shard(shard: Path, name: str) -> Iterator[Row | Skipped]:
     images: dict[str, ImageSource] = {}
     texts: dict[str, dict[str, bytes]] = {}
     try:
         size = shard.stat().st_size
         with tarfile.open(shard, mode="r:") as tar:
-            yield from _index(tar, shard.name, size, images, texts)
+            yield from _index(tar, name, size, images, texts)
     except tarfile.ReadError as error:
         yield Skipped(str(shard), f"compressed or damaged ({error}); unpack or replace it")
     except OSError as error:
@@ -74,7 +77,7 @@ def _read_shard(shard: Path) -> Iterator[Row | Skipped]:
     for key, source in images.items():
         yield from _sample(source, texts.pop(key, {}))
     for key in texts:
-        yield Skipped(f"{shard.name}/{key}", "a caption without an image")
+        yield Skipped(f"{name}/{key}", "a caption without an image")
 
 
 def _index(
