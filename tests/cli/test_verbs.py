@@ -103,13 +103,16 @@ def test_embed_writes_the_same_vectors_with_and_without_features(
             assert file["features"].shape == (len(COLOURS), F)
 
 
-def test_embed_refuses_an_unknown_format_before_it_looks_at_images(
+def test_embed_refuses_a_format_or_folder_that_is_not_there_before_it_looks_at_images(
     cli: Cli, tmp_path: Path
 ) -> None:
     result = cli("embed", tmp_path / "nowhere", "-o", tmp_path / "v.csv")
 
     assert result.code == 1
     assert "end its name with .npz or .parquet" in result.err
+    result = cli("embed", tmp_path / "nowhere", "-o", tmp_path / "none" / "v.npz")
+    assert (result.code, result.out) == (1, "")
+    assert f"there is no folder {tmp_path}/none for v.npz" in result.err
 
 
 def test_evaluate_retrieval_prints_both_directions(cli: Cli, photos: Path, tmp_path: Path) -> None:

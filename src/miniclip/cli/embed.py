@@ -43,9 +43,9 @@ def embed(
     For use in other tools. Rows have length 1: the dot product of two is their cosine.
     """
     from miniclip import load_encoder
-    from miniclip.index.vector_file import check_suffix, write_vectors
+    from miniclip.index.vector_file import check_output, write_vectors
 
-    check_suffix(out)
+    check_output(out)
     encoder = load_encoder(bundle)
     vectors, skipped = _embed(encoder, paths, features)
     write_vectors(out, vectors, model=encoder.name, fingerprint=encoder.fingerprint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,10 +16,15 @@ from miniclip.errors import ConfigError, MissingExtraError
 SUFFIXES = (".npz", ".parquet")
 
 
-def check_suffix(path: Path) -> None:
-    """Raise ConfigError unless the name says a known format, MissingExtraError without pyarrow."""
+def check_output(path: Path) -> None:
+    """Refuse an output before the work: ConfigError for an unknown format or a missing folder.
+
+    MissingExtraError without pyarrow, where that is needed.
+    """
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path} has no known format; end its name with {' or '.join(SUFFIXES)}")
+    if not os.path.isdir(path.parent):
+        raise ConfigError(f"there is no folder {path.parent} for {path.name}; make it first")
     if path.suffix == ".parquet":
         _pyarrow()
 
@@ -39,7 +45,7 @@ def write_vectors(path: Path, vectors: Vectors, *, model: str, fingerprint: str)
     `fingerprint`; a Parquet file the columns `id`, `embedding`, `features`, and the two texts in
     its metadata. StoreError when it cannot be written.
     """
-    check_suffix(path)
+    check_output(path)
     about = {"model": model, "fingerprint": fingerprint}
     write = _write_npz if path.suffix == ".npz" else _write_parquet
     with replacing(path) as stream:
