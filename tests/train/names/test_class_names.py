@@ -20,6 +20,7 @@ from miniclip.train.names.class_names import (
     Classifier,
     ClassNameTask,
     class_name_task,
+    guessed_words,
     imagenet_classifier,
     imagenet_wordings,
 )
@@ -253,6 +254,26 @@ def test_a_guess_is_the_ridge_regression_of_rows_on_names_and_descriptions() -> 
     length = np.median(np.linalg.norm(centred, axis=1))
     expected *= length / np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(guessed, rows.mean(axis=0) + expected, rtol=1e-3, atol=1e-4)
+
+
+def test_words_are_guessed_by_the_text_tower_as_it_is_and_have_the_mean_bias(
+    model: TwoTower, classifier: Classifier
+) -> None:
+    """Encoded one text at a time, without padding."""
+    tokenizer, words = tokenizer_of(model), ["square", "photo", "picture"]
+
+    def text_features(texts: Sequence[str]) -> FloatArray:
+        with torch.no_grad():
+            rows = [model.text_features(*map(torch.from_numpy, tokenizer([t]))) for t in texts]
+        return torch.cat(rows).numpy()
+
+    templates = ("a photo of a {}", "{}")
+    guessed = guessed_words(classifier, words, templates, model, tokenizer)
+    prompts = Prompts(text_features, templates)
+    expected = guess_rows(classifier.rows, classifier.wordings, words, prompts)
+    torch.testing.assert_close(guessed.rows, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(guessed.bias, classifier.bias.mean().repeat(3))
+    assert [wording.name for wording in guessed.wordings] == words
 
 
 def test_a_name_is_the_unit_mean_of_its_unit_prompts() -> None:
