@@ -68,7 +68,7 @@ def test_strange_texts_are_only_texts(text: str) -> None:
 def test_a_surrogate_pair_is_the_character_it_stands_for() -> None:
     core = Tokenizer(tiny_tokenizer(), TextSpec(16))
     core._core.add_tokens(["🐕"])
-    dog = core.vocabulary_size - 1
+    dog = len(WORDS)
     assert core(["\ud83d\udc15"]).input_ids[0, 1] == dog
     assert core(["\ud83d"]).input_ids[0, 1] == WORDS.index("[UNK]")
 
@@ -104,8 +104,7 @@ def test_threads_share_a_tokenizer() -> None:
 
 def test_a_file_is_read_as_it_was_written(tiny_bundle: Bundle) -> None:
     loaded = Tokenizer.from_file(tiny_bundle.path("tokenizer.json"), TextSpec(16))
-    assert loaded.vocabulary_size == len(WORDS)
-    assert loaded(["blue"]).input_ids.tolist() == tokenizer()(["blue"]).input_ids.tolist()
+    assert loaded(WORDS).input_ids.tolist() == tokenizer()(WORDS).input_ids.tolist()
 
 
 def test_a_padding_saved_in_the_file_gives_way_to_the_spec(tmp_path: Path) -> None:

@@ -104,11 +104,6 @@ class Tokenizer:
             ) from error
         return cls(core, spec)
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids, added tokens included."""
-        return self._core.get_vocab_size(with_added_tokens=True)
-
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """B texts to (B, T) tokens, in order; (0, T) for none.
 
