@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Build the bundle of colours (tests/tiny_bundle.py) once; do not alter it."""
     return build_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _listen_to_ctrl_c() -> None:
+    """Hear Ctrl-C, which some tests press: a shell starts background jobs deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

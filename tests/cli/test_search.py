@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -156,7 +157,10 @@ def test_a_kill_in_the_middle_needs_no_repair_and_loses_no_stored_batch(tmp_path
 
     assert killed.returncode == -signal.SIGKILL
     assert again.returncode == 0
-    assert '"searched": 80, "embedded": 16' in out
+    answer = json.loads(out)
+    assert answer["searched"] == 80
+    # The second batch may have been on its way to the disk: a kill loses that one at most.
+    assert answer["embedded"] in {16, 48}
 
 
 def test_an_interrupt_ends_with_130(tmp_path: Path, photos: Path) -> None:
