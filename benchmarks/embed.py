@@ -193,9 +193,11 @@ def torch_leg(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace
 
     import torch  # noqa: PLC0415 -- not everybody has it
 
+    from miniclip.train.towers.centre import enlarged_centre  # noqa: PLC0415
     from miniclip.train.towers.image import load_image_tower  # noqa: PLC0415
 
     spec = bundle.manifest.image
+    centre = float(bundle.manifest.provenance.get("image_centre") or 0)
     tower = load_image_tower(tower_name).eval()
     size, bicubic = (spec.side, spec.side), Image.Resampling.BICUBIC
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
@@ -211,7 +213,10 @@ def torch_leg(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace
         with torch.inference_mode():
             for start in range(0, len(paths), options.batch_size):
                 batch = paths[start : start + options.batch_size]
-                tower(torch.stack([pixels(path) for path in batch]))
+                looks = torch.stack([pixels(path) for path in batch])
+                tower(looks)
+                if centre:
+                    tower(enlarged_centre(looks, centre))
 
     return run
 

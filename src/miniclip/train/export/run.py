@@ -63,6 +63,7 @@ def _provenance(run: Path, trained: Trained) -> dict[str, str]:
         "recipe": recipe.name,
         "commit": facts.get("commit") or "unknown",
         "image_tower": recipe.image.tower,
+        "image_centre": str(recipe.image.centre or ""),
         "text_tower": recipe.text.tower,
         "data": f"{Path(recipe.data.captions).name}: {images} images, {captions} captions",
         "data_fingerprint": facts["data_fingerprint"],
