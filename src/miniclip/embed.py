@@ -11,10 +11,13 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.cpus import usable_cpus
@@ -22,8 +25,10 @@ from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource, decode
 from miniclip.preprocess import ImageSpec, preprocess
+from miniclip.views import PLAIN, View
 
 Progress = Callable[[int], None]  # called with the number of images done, skipped ones included
+Look = Callable[[ImageSource, Image.Image], None]
 _Ready = FloatArray | str  # pixels (3, S, S), or why there are none
 
 
@@ -70,13 +75,21 @@ def embed_all(
     batch_size: int = 32,
     threads: int | None = None,
     progress: Progress | None = None,
+    view: View = PLAIN,
+    look: Look | None = None,
 ) -> EmbeddedSet:
     """Embed a collection that fits in memory; arguments as for `embed_stream`."""
     batches: list[Embedded] = []
     skipped: list[Skipped] = []
     names: list[str] = []
     stream = embed_stream(
-        encoder, sources, batch_size=batch_size, threads=threads, progress=progress
+        encoder,
+        sources,
+        batch_size=batch_size,
+        threads=threads,
+        progress=progress,
+        view=view,
+        look=look,
     )
     for result in stream:
         if isinstance(result, Skipped):
@@ -99,6 +112,8 @@ def embed_stream(
     batch_size: int = 32,
     threads: int | None = None,
     progress: Progress | None = None,
+    view: View = PLAIN,
+    look: Look | None = None,
 ) -> Generator[Embedded | Skipped]:
     """Yield vectors batch by batch in the order of the sources; a bad image comes out as Skipped.
 
@@ -108,28 +123,33 @@ def embed_stream(
     for the model, so that a runtime plans its memory for two shapes and no more. Closing the
     generator, or any exception inside it, stops the threads after the image each has in hand.
 
+    view: the part of each picture that the model sees. look: called in a decoding thread with every
+    decoded picture, whole, for whoever wants to know more about it; an ImageError from it skips the
+    image.
+
     Raises ConfigError at once for a batch size or thread count below 1.
     """
     for name, value in (("batch_size", batch_size), ("threads", threads)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; give a whole number above 0")
     pool_size = threads or usable_cpus()
-    return _stream(encoder, sources, batch_size, pool_size, progress or (lambda _done: None))
+    ready = partial(_ready, spec=encoder.image_spec, view=view, look=look)
+    decoded = _decoded(sources, ready, pool_size, ahead=2 * batch_size)
+    return _stream(encoder, decoded, batch_size, progress or (lambda _done: None))
 
 
 def _stream(
     encoder: Encoder,
-    sources: Iterable[ImageSource],
+    decoded: Generator[tuple[ImageSource, _Ready]],
     batch_size: int,
-    threads: int,
     progress: Progress,
 ) -> Generator[Embedded | Skipped]:
-    spec = encoder.image_spec
+    side = encoder.image_spec.side
     kept: list[ImageSource] = []
     # A fresh buffer per batch would be simpler, but page faults on 26 MB cost as much as decoding.
-    pixels = np.zeros((batch_size, 3, spec.side, spec.side), dtype=np.float32)
+    pixels = np.zeros((batch_size, 3, side, side), dtype=np.float32)
     done = 0
-    with closing(_decoded(sources, spec, threads, ahead=2 * batch_size)) as decoded:
+    with closing(decoded):
         for source, ready in decoded:
             if isinstance(ready, str):
                 done += 1
@@ -159,7 +179,10 @@ def _embed(encoder: Encoder, sources: list[ImageSource], pixels: FloatArray) -> 
 
 
 def _decoded(
-    sources: Iterable[ImageSource], spec: ImageSpec, threads: int, ahead: int
+    sources: Iterable[ImageSource],
+    ready: Callable[[ImageSource], _Ready],
+    threads: int,
+    ahead: int,
 ) -> Generator[tuple[ImageSource, _Ready]]:
     """Yield each source with its pixels, in order, keeping `ahead` of them in the pool's hands."""
     waiting: deque[tuple[ImageSource, Future[_Ready]]] = deque()
@@ -168,7 +191,7 @@ def _decoded(
     try:
         while True:
             for source in islice(coming, ahead - len(waiting)):
-                waiting.append((source, pool.submit(_ready, source, spec)))
+                waiting.append((source, pool.submit(ready, source)))
             if not waiting:
                 return
             source, future = waiting.popleft()
@@ -177,13 +200,15 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _ready(source: ImageSource, spec: ImageSpec) -> _Ready:
+def _ready(source: ImageSource, spec: ImageSpec, view: View, look: Look | None) -> _Ready:
     try:
         # Twice the size that is needed: the fast JPEG scaling then leaves no trace in the vectors.
-        image = decode(source, at_least=2 * spec.resize_side)
+        image = decode(source, at_least=ceil(2 * spec.resize_side * view.zoom))
+        if look:
+            look(source, image)
     except ImageError as error:
         return str(error).removeprefix(f"{source.name}: ")
-    return preprocess(image, spec)
+    return preprocess(view.apply(image), spec)
 
 
 def _stack(parts: list[FloatArray], width: int) -> FloatArray:

@@ -5,9 +5,7 @@ It streams: memory holds the vectors and a few images, however many files there 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +16,10 @@ from miniclip.arrays import FloatArray
 from miniclip.embed import Progress, Skipped, embed_stream
 from miniclip.encoder import Encoder
 from miniclip.images import ImageSource
-from miniclip.index.vector_cache import FileState, VectorCache
+from miniclip.index.contents import Content, is_unchanged, read_contents
+from miniclip.index.vector_cache import VectorCache
 
 LOOK_UP = 256  # files per question to the cache
-SETTLED_NS = 2_000_000_000  # a file younger than this may change again within its time stamp
 
 
 @dataclass(frozen=True)
@@ -84,91 +82,54 @@ class _Table:
         self._cache = cache
         self._progress = progress
         self._done = 0
-        # Name of a source on its way -> its content, and the state in which it was hashed.
-        self._key_of: dict[str, tuple[bytes, FileState | None]] = {}
+        # Name of a source on its way -> the key of its rows, and its content if it could be read.
+        self._key_of: dict[str, tuple[bytes, Content | None]] = {}
         self._rows_of: dict[bytes, list[int]] = {}  # content on its way -> the rows it will fill
 
     def missing(self) -> Iterator[ImageSource]:
         """Fill what the cache holds and yield one source for every content that it does not."""
         for start in range(0, len(self._paths), LOOK_UP):
-            paths = self._paths[start : start + LOOK_UP]
-            states = [_state(path) for path in paths]
-            contents = _contents(paths, states, self._cache)
-            known = self._cache.load(self._model, {key for key in contents if key is not None})
+            sources = [ImageSource.of(path) for path in self._paths[start : start + LOOK_UP]]
+            contents = read_contents(sources, self._cache)
+            known = self._cache.load(self._model, {found.digest for found in contents if found})
             fresh: list[ImageSource] = []
-            for row, (path, state, content) in enumerate(
-                zip(paths, states, contents, strict=True), start
-            ):
-                if content in known:
-                    self.embeddings[row] = known[content]
+            found_rows = 0
+            for row, (source, content) in enumerate(zip(sources, contents, strict=True), start):
+                # What cannot be read is left to the decoder.
+                key = content.digest if content else os.fsencode(source.name)
+                if key in known:
+                    self.embeddings[row] = known[key]
+                    found_rows += 1
                     continue
-                key = content or os.fsencode(path)  # what cannot be read is left to the decoder
                 if key not in self._rows_of:
-                    source = ImageSource.of(path)
-                    self._key_of[source.name] = key, state
+                    self._key_of[source.name] = key, content
                     fresh.append(source)
                 self._rows_of.setdefault(key, []).append(row)
-            self._count(sum(content in known for content in contents))
+            self._count(found_rows)
             yield from fresh
 
     def fill(self, sources: Sequence[ImageSource], embeddings: FloatArray) -> None:
-        """Take the vectors (B, D) of a batch of sources and cache them.
-
-        Not those of files that were changed between hashing and decoding: the hash is not theirs.
-        """
+        """Take the vectors (B, D) of a batch of sources and cache those of unchanged files."""
         vectors = {}
         for source, embedding in zip(sources, embeddings, strict=True):
-            key, state, rows = self._arrived(source.name)
+            content, rows = self._arrived(source.name)
             self.embeddings[rows] = embedding
-            if state and state == _state(Path(source.name)):
-                vectors[key] = embedding
+            if content and is_unchanged(source, content):
+                vectors[content.digest] = embedding
         self._cache.store(self._model, vectors)
 
     def skip(self, skipped: Skipped) -> None:
         """Note why an image has no vector, for every file of that content."""
-        *_, rows = self._arrived(skipped.name)
+        _, rows = self._arrived(skipped.name)
         for row in rows:
             self.reasons[row] = Skipped(str(self._paths[row]), skipped.reason)
 
-    def _arrived(self, name: str) -> tuple[bytes, FileState | None, list[int]]:
-        key, state = self._key_of.pop(name)
+    def _arrived(self, name: str) -> tuple[Content | None, list[int]]:
+        key, content = self._key_of.pop(name)
         rows = self._rows_of.pop(key)
         self._count(len(rows))
-        return key, state, rows
+        return content, rows
 
     def _count(self, files: int) -> None:
         self._done += files
         self._progress(self._done)
-
-
-def _contents(
-    paths: Sequence[Path], states: Sequence[FileState | None], cache: VectorCache
-) -> list[bytes | None]:
-    """Return the sha256 digest of each file; None for a file that cannot be read."""
-    known = cache.recall_contents([state for state in states if state])
-    contents: list[bytes | None] = []
-    fresh: dict[FileState, bytes] = {}
-    now = time.time_ns()
-    for path, state in zip(paths, states, strict=True):
-        content = (known.get(state) or _digest(path)) if state else None
-        contents.append(content)
-        if state and content and state not in known and now - state.mtime_ns > SETTLED_NS:
-            fresh[state] = content
-    if fresh:
-        cache.remember_contents(fresh)
-    return contents
-
-
-def _state(path: Path) -> FileState | None:
-    try:
-        return FileState.of(path) if path.is_file() else None  # reading a pipe would never end
-    except OSError:
-        return None
-
-
-def _digest(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return None

@@ -1,9 +1,11 @@
 """What is embedded already: an SQLite file of image vectors, keyed by content and by model.
 
 A vector is found again by the sha256 of the image file's bytes and the fingerprint of the encoder,
-so a moved, renamed or doubled image costs nothing, and no model gets another one's vector. A second
-table remembers which content an unchanged file (same path, size and modification time) had, so that
-it need not be read again. Losing this file loses nothing but time.
+so a moved, renamed or doubled image costs nothing, and no model gets another one's vector; the
+features before the projection likewise, for each view of the image. Facts about an image, which no
+model is needed for, are kept as text. One more table remembers which content an unchanged file
+(same path, size and modification time) had, so that it need not be read again. Losing this file
+loses nothing but time.
 
 Each batch is one transaction: a kill loses at most the batch in flight and leaves nothing to mend.
 Several processes may use the file at once (WAL). It knows nothing of images or models.
@@ -40,6 +42,16 @@ MIGRATIONS = (
             content BLOB NOT NULL, model TEXT NOT NULL, embedding BLOB NOT NULL,
             PRIMARY KEY (content, model)
         )""",
+    ),
+    (
+        """CREATE TABLE features (
+            content BLOB NOT NULL, model TEXT NOT NULL, view TEXT NOT NULL, features BLOB NOT NULL,
+            PRIMARY KEY (content, model, view)
+        )""",
+        """CREATE TABLE facts (
+            content BLOB NOT NULL, version INTEGER NOT NULL, facts TEXT NOT NULL,
+            PRIMARY KEY (content, version)
+        ) WITHOUT ROWID""",
     ),
 )
 
@@ -120,6 +132,45 @@ class VectorCache:
         with self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
 
+    def load_features(
+        self, model: str, view: str, contents: Collection[bytes]
+    ) -> dict[bytes, FloatArray]:
+        """Features (F,) float32 of those contents, as this model saw them in this view."""
+        found = self._select(
+            "SELECT content, features FROM features "
+            "WHERE model = ? AND view = ? AND content IN ({marks})",
+            list(contents),
+            model,
+            view,
+        )
+        return {content: np.frombuffer(blob, dtype="<f4") for content, blob in found}
+
+    def store_features(self, model: str, view: str, features: Mapping[bytes, FloatArray]) -> None:
+        """Keep the features (F,) float32 of one batch, in one transaction."""
+        rows = [
+            (content, model, view, np.asarray(row, dtype="<f4").tobytes())
+            for content, row in features.items()
+        ]
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows
+            )
+
+    def load_facts(self, version: int, contents: Collection[bytes]) -> dict[bytes, str]:
+        """Facts of those contents, as text, that this version of the code has gathered."""
+        found = self._select(
+            "SELECT content, facts FROM facts WHERE version = ? AND content IN ({marks})",
+            list(contents),
+            version,
+        )
+        return dict(found)
+
+    def store_facts(self, version: int, facts: Mapping[bytes, str]) -> None:
+        """Keep the facts of one batch, in one transaction."""
+        rows = [(content, version, text) for content, text in facts.items()]
+        with self._transaction():
+            self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", rows)
+
     def count(self, model: str) -> int:
         """How many contents this model (a fingerprint) has embedded."""
         with _translated(self._path):
@@ -141,7 +192,7 @@ class VectorCache:
     ) -> None:
         self.close()
 
-    def _select(self, query: str, keys: list[bytes], *first: str) -> list[tuple[Any, ...]]:
+    def _select(self, query: str, keys: list[bytes], *first: str | int) -> list[tuple[Any, ...]]:
         marks = ", ".join("?" * len(keys))
         with _translated(self._path):
             return self._connection.execute(query.format(marks=marks), (*first, *keys)).fetchall()
