@@ -11,15 +11,14 @@ import json
 import logging
 import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
+from miniclip.atomic import replacing_folder
 from miniclip.errors import BundleError
 from miniclip.home import data_dir
 from miniclip.manifest import RESTORE, Manifest, read_manifest, write_manifest
@@ -154,17 +153,13 @@ def write_bundle(
     _refuse_names(directory, set(files))
     if os.path.exists(directory) and not is_bundle(directory):
         raise BundleError(f"{directory} exists and is no bundle; choose another directory")
-    fresh = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.new")
     try:
-        with _removed_on_failure(fresh):
-            fresh.mkdir(parents=True)
+        with replacing_folder(directory) as fresh:
             for name, content in files.items():
                 _store(fresh / name, content)
             hashes = {name: _sha256(fresh / name) for name in sorted(files)}
             _store(fresh / MANIFEST_FILE, write_manifest(manifest, hashes).encode())
             Bundle.open(fresh, verify=False)
-            _sync(fresh)
-            _replace(directory, fresh)
     except OSError as error:
         raise BundleError(
             f"cannot write the bundle {directory} ({error}); check the disk and your permissions"
@@ -236,39 +231,3 @@ def _store(path: Path, content: Path | bytes) -> None:
         path.write_bytes(content)
     else:
         shutil.copyfile(content, path)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold a file, or a directory's entries, before going on."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open directories
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _replace(directory: Path, fresh: Path) -> None:
-    """Put `fresh` at `directory`; no call swaps two directories, so the old one steps aside."""
-    old = fresh.with_suffix(".old")
-    if directory.exists():
-        directory.rename(old)
-    try:
-        fresh.rename(directory)
-    except OSError:
-        if old.exists():
-            old.rename(directory)
-        raise
-    _sync(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def _removed_on_failure(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise

@@ -1,0 +1,326 @@
+"""What a fit found out, as frozen values; `to_dict` is what `--json` prints. It computes nothing.
+
+Fractions run from 0 to 1. A `Score` is a value with its 95 % interval. All figures of `FitResult`
+are held out: no image is judged by a head, a temperature or a threshold that has seen it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from miniclip.embed import Skipped
+from miniclip.metrics import Interval
+from miniclip.probe.calibration import ReliabilityBin
+from miniclip.probe.scores import ClassifierScores, Comparison, Score
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The labelled images that were used.
+
+    images: by class, held-out test images not counted; parts: how many images each of "train",
+    "val" and "test" has. fingerprint: sha256 over the names, contents and labels of all of them.
+    """
+
+    name: str
+    images: Mapping[str, int]
+    parts: Mapping[str, int]
+    groups: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class HeadSummary:
+    """Which head on which features: of a bundle (name and fingerprint), through which views."""
+
+    kind: str
+    settings: Mapping[str, Any]
+    views: tuple[str, ...]
+    bundle: str
+    bundle_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """temperature: of the model; `before` it: ECE, Brier and NLL without any temperature."""
+
+    temperature: float
+    ece_before: float
+    brier_before: float
+    nll_before: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class ConformalResult:
+    """Prediction sets at miscoverage `alpha`.
+
+    coverage: share of held-out images whose set holds the true label. band: where 99 % of such
+    figures fall when the sets are right (exact beta-binomial). set_size: mean number of labels;
+    single: share of sets with exactly one.
+    """
+
+    method: str
+    alpha: float
+    per_class: bool
+    coverage: Score
+    band: Interval
+    set_size: float
+    single: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a risk-coverage curve: decided by the machine, and wrong among those."""
+
+    coverage: float
+    error: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class AbstentionResult:
+    """What is decided without a person, at a threshold on the calibrated confidence.
+
+    automatic, error: on held-out images, each judged with a threshold chosen on the other folds.
+    aurc: area under the risk-coverage curve (Geifman and El-Yaniv 2017), lower is better.
+    """
+
+    target_error: float
+    threshold: float
+    automatic: Score
+    error: Score
+    aurc: float
+    curve: tuple[CurvePoint, ...]
+
+    def __str__(self) -> str:
+        low, high = self.error.interval
+        return (
+            f"auto {self.automatic.value:.0%}, to a person {1 - self.automatic.value:.0%}, "
+            f"expected errors {100 * self.error.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        )
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The gate against images of another kind; refused: share of held-out images it turns away."""
+
+    kind: str
+    refused: Score
+
+
+@dataclass(frozen=True)
+class RepeatPair:
+    """Two files that show the same picture."""
+
+    first: str
+    second: str
+    exact: bool
+
+
+@dataclass(frozen=True)
+class LabelConflict:
+    """One picture under two labels."""
+
+    first: str
+    second: str
+    first_label: str
+    second_label: str
+
+
+@dataclass(frozen=True)
+class RepeatsResult:
+    """Repeated pictures: `exact` and `near` count files beyond the first of each picture.
+
+    across_parts: images of val or test that repeat one of an earlier part.
+    """
+
+    exact: int
+    near: int
+    across_parts: int
+    pairs: tuple[RepeatPair, ...]
+    conflicts: tuple[LabelConflict, ...]
+
+
+@dataclass(frozen=True)
+class NaiveResult:
+    """The same head when repeats may straddle the split: too good to be true where they do."""
+
+    accuracy: Score
+    macro_f1: Score
+
+
+@dataclass(frozen=True)
+class ShortcutResult:
+    """How well the class is told without looking at the picture; warning: when that is too well."""
+
+    name: str
+    accuracy: Score
+    chance: float
+    warning: str | None
+
+
+@dataclass(frozen=True)
+class LabelDoubt:
+    """A label that the model disputes; confidence: in what it says instead, held out."""
+
+    name: str
+    label: str
+    predicted: str
+    label_probability: float
+    predicted_probability: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Loss and accuracy after each of E epochs, the mean over folds; each a tuple of E numbers."""
+
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+    train_accuracy: tuple[float, ...]
+    validation_accuracy: tuple[float, ...]
+
+    @property
+    def rise(self) -> float:
+        """How far the validation loss ends above its lowest point: what over-fitting costs."""
+        return self.validation_loss[-1] - min(self.validation_loss)
+
+
+@dataclass(frozen=True)
+class PresetRun:
+    """One training with its settings; scores: on held-out images."""
+
+    name: str
+    settings: Mapping[str, Any]
+    accuracy: Score
+    macro_f1: Score
+    curves: Curves
+    rise: float
+
+
+@dataclass(frozen=True)
+class PresetComparison:
+    """Two presets side by side.
+
+    ratio_of_rises: how many times further the first one's validation loss climbs back than the
+    second's; None when the second's does not climb.
+    """
+
+    runs: tuple[PresetRun, ...]
+    ratio_of_rises: float | None
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class HeldOutImage:
+    """What was said of one image by a head that has not seen it; probability: calibrated."""
+
+    name: str
+    label: str
+    predicted: str
+    probability: float
+    label_probability: float
+    fold: int
+
+    @property
+    def correct(self) -> bool:
+        """Whether the label came out."""
+        return self.label == self.predicted
+
+
+class Neighbour(NamedTuple):
+    """A training image near another image; cosine: of their features."""
+
+    name: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Everything that `miniclip fit` has to say.
+
+    scores: of the held-out images, with repeats kept on one side; naive: the same with repeats
+    spread at random. test: of the test part, if there is one, and test_clean: of those test images
+    that repeat no other image. held_out: every judged image. nearest: for the wrong ones, the
+    training images that look most alike. reproduce: the command. features_computed, seconds: about
+    this run alone, so they are in the JSON and not in the model directory.
+    """
+
+    data: DataSummary
+    head: HeadSummary
+    settings: Mapping[str, Any]
+    classes: tuple[str, ...]
+    protocol: str
+    scores: ClassifierScores
+    naive: NaiveResult | None
+    calibration: Calibration
+    conformal: ConformalResult
+    abstention: AbstentionResult
+    gate: GateResult
+    repeats: RepeatsResult
+    shortcuts: tuple[ShortcutResult, ...]
+    doubts: tuple[LabelDoubt, ...]
+    next_to_label: tuple[str, ...]
+    held_out: tuple[HeldOutImage, ...] = field(repr=False)
+    nearest: Mapping[str, tuple[Neighbour, ...]] = field(repr=False)
+    presets: PresetComparison | None = None
+    curves: Curves | None = None
+    test: ClassifierScores | None = None
+    test_clean: ClassifierScores | None = None
+    skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reproduce: str = ""
+    features_computed: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def findings(self) -> dict[str, Any]:
+        """Return what is the same for every run of the same data and settings: `metrics.json`."""
+        scores = to_json(self.scores)
+        rest = {
+            name: to_json(getattr(self, name))
+            for name in (
+                "naive", "calibration", "conformal", "abstention", "gate", "repeats", "shortcuts",
+                "doubts", "next_to_label", "presets", "curves", "test", "test_clean",
+                "data", "head", "settings", "classes", "protocol", "skipped", "warnings",
+                "reproduce",
+            )
+        }  # fmt: skip
+        return {
+            **{name: scores[name] for name in ("accuracy", "macro_f1", "ece")},
+            "coverage": to_json(self.conformal.coverage),
+            **scores,
+            **rest,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `miniclip fit --json` prints."""
+        return {
+            **self.findings(),
+            "features_computed": self.features_computed,
+            "seconds": dict(self.seconds),
+        }
+
+
+def to_json(value: Any) -> Any:
+    """Turn a result into what JSON can hold: records by name, arrays as lists, no NaN (None)."""
+    if isinstance(value, Interval):
+        return [to_json(end) for end in value]
+    if hasattr(value, "to_dict"):
+        return to_json(value.to_dict())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
