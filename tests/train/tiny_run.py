@@ -12,9 +12,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from miniclip.train.logs import read_curves
 from tests.tiny_bundle import COLOURS
 from tests.train.tiny_checkpoints import image_checkpoint, text_checkpoint
 
+STEPS = 15  # 4 passes of 30 images in batches of 8
+NO_DROPOUT = (
+    "text.dropout=false",
+    "text.token_dropout=0.0",
+    "text.head.dropout=0.0",
+    "image.head.dropout=0.0",
+)
 SENTENCES = ("a photo of {}", "the picture of a {} square", "{} and {}", "a {} photo", "{} square")
 
 
@@ -89,3 +97,12 @@ threads = 1
         + "\n".join(extra)
     )
     return recipe
+
+
+def losses(run: Path) -> list[tuple[str, str]]:
+    """Step and loss of every row that has one, as written."""
+    return [(row["step"], row["loss"]) for row in read_curves(run) if "loss" in row]
+
+
+def numbers(run: Path) -> list[float]:
+    return [float(loss) for _, loss in losses(run)]
