@@ -6,13 +6,16 @@ pydicom do the decoding; nothing here parses a format.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -85,10 +88,52 @@ def decode(
         source = ImageSource.of(source)
     elif isinstance(source, bytes):
         source = ImageSource(name="image bytes", data=source)
+    with _translated(source), _open_stream(source) as stream:
+        image = _decode(stream, _suffix(source), max_pixels, at_least)
+    image.info = {}
+    return image
+
+
+class Header(NamedTuple):
+    """What a file says about its image before any pixel is decoded.
+
+    width, height: in pixels, as stored, not turned upright. mode, file_format: as Pillow names
+    them, such as "L" and "JPEG". bytes: size of the file. jpeg_tables: 16 hex digits over the
+    quantisation tables of a JPEG, which tell its encoder and quality; "" for other formats.
+    """
+
+    width: int
+    height: int
+    mode: str
+    file_format: str
+    bytes: int
+    jpeg_tables: str
+
+
+def read_header(source: ImageSource) -> Header:
+    """Read the header of an image; errors as for `decode`, of what can be wrong so far."""
+    with _translated(source), _open_stream(source) as stream:
+        head = stream.read(dicom.HEAD_BYTES)
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        if dicom.is_dicom(head, _suffix(source)):
+            dataset = dicom.read_dataset(stream)
+            mode = str(dataset.PhotometricInterpretation)
+            return Header(dataset.Columns, dataset.Rows, mode, "DICOM", size, "")
+        with _open_heic(stream) if _is_heic(head) else _open(stream, head) as image:
+            tables = getattr(image, "quantization", {})  # number -> 64 entries; JPEG only
+            digest = hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()
+            return Header(
+                *image.size, image.mode, image.format or "", size, digest[:16] if tables else ""
+            )
+
+
+@contextmanager
+def _translated(source: ImageSource) -> Iterator[None]:
+    """Turn whatever a decoder raises into one ImageError that names the source."""
     try:
-        with quiet(), _open_stream(source) as stream:
-            suffix = Path(source.path or source.name).suffix.lower()
-            image = _decode(stream, suffix, max_pixels, at_least)
+        with quiet():
+            yield
     except ImageError as error:
         raise ImageError(f"{source.name}: {error}") from error.__cause__
     # Decoders fed with hostile bytes raise anything: KeyError, struct.error, MemoryError, ...
@@ -97,8 +142,10 @@ def decode(
             f"{source.name}: the image cannot be decoded, it may be damaged or cut off "
             f"({type(error).__name__}: {error}); restore it from its source or remove it"
         ) from error
-    image.info = {}
-    return image
+
+
+def _suffix(source: ImageSource) -> str:
+    return Path(source.path or source.name).suffix.lower()
 
 
 def _open_stream(source: ImageSource) -> BinaryIO:

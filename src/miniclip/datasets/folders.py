@@ -22,7 +22,12 @@ from miniclip.images import ImageSource
 from miniclip.index.scan import find_images
 from miniclip.textfile import read_lines
 
-_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+# How people call the parts of a split data set.
+PART_OF_NAME = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 _SEPARATORS = ("\t", "=", ":")  # between folder and name; comma and space occur in names too
 
 
@@ -111,7 +116,7 @@ def _class_folders(root: Path) -> list[Path]:
         raise DatasetError(
             f"{root} has no class folders; put the images of each class into a folder of its own"
         )
-    if all(folder.name.lower() in _SPLIT_NAMES for folder in folders):
+    if all(folder.name.lower() in PART_OF_NAME for folder in folders):
         raise DatasetError(
             f"the folders of {root} are called {', '.join(folder.name for folder in folders)}, "
             f"which are splits and no classes; give one of them, such as {folders[0]}"
