@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import calendar
 import math
-from collections.abc import Callable
+import re
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken, VisitError
@@ -34,6 +34,7 @@ from miniclip.index.store import (
 
 MAX_CHARACTERS = 2_000  # a longer one is no question of a person; it also bounds the depth
 FOLDER = "folder"  # not a column of the store: what lies in a folder or deeper
+_DATE = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?)?)?)?")
 _UNITS = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _BINARY_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _EXPECTED = {
@@ -54,8 +55,8 @@ def parse_where(text: str) -> Filter:
 
     Columns: those of the store (`COLUMNS`) and `folder`. Operators: = != < <= > >=, like and
     not like with % and _, between, in (...), is null, is not null; and, or, not, parentheses, in
-    this order of binding: not, and, or. `taken` and `mtime` compare with dates of any precision, and
-    a date means the whole period: `taken = 2024-05` is all of May, `taken > 2024` begins with 2025.
+    this order of binding: not, and, or. `taken` and `mtime` compare with dates of any precision; a
+    date means the whole period: `taken = 2024-05` is all of May, `taken > 2024` begins with 2025.
     `size` also takes 500kB, 2MB, 1GiB.
 
     ConfigError that shows the place for everything else.
@@ -65,7 +66,7 @@ def parse_where(text: str) -> Filter:
             f"--where has {len(text)} characters; keep it below {MAX_CHARACTERS}, or ask twice"
         )
     try:
-        return cast(Filter, _ToFilter(text).transform(_parser().parse(text)))
+        return _ToFilter(text).transform(_parser().parse(text))
     except VisitError as error:
         raise error.orig_exc from None
     except UnexpectedInput as error:
@@ -145,9 +146,10 @@ class _ToFilter(Transformer[Token, Filter]):
         return Exists(self._column(name))
 
     def _column(self, name: Token) -> Column:
-        if (column := name.lower()) in COLUMNS:
-            return cast(Column, column)
-        self._wrong(name, f"there is no column {name}; use {', '.join((*COLUMNS, FOLDER))}")
+        column = next((column for column in COLUMNS if column == name.lower()), None)
+        if column is None:
+            self._wrong(name, f"there is no column {name}; use {', '.join((*COLUMNS, FOLDER))}")
+        return column
 
     def _compare(self, name: Token, operator: Operator, value: Token) -> Filter:
         if name.lower() == FOLDER:
@@ -157,7 +159,7 @@ class _ToFilter(Transformer[Token, Filter]):
             return inside if operator == "=" else Without(inside)
         column = self._column(name)
         if column in ("taken", "mtime"):
-            # A bare number is a year for `taken`, and seconds since 1970 for `mtime` above any year.
+            # A number of up to four digits is a year; more are seconds since 1970.
             if column == "mtime" and value.type == "NUMBER" and float(value) > 9999:
                 return Compare(column, operator, float(value))
             try:
@@ -185,22 +187,20 @@ _Period = tuple[datetime, datetime]  # the first moment of it, and the first mom
 def _period(text: str) -> _Period:
     """Read a date of any precision, year to second; ValueError for what is none."""
     text = text.strip().replace(" ", "T")
-    for layout, length in (
-        ("%Y", lambda day: timedelta(365 + calendar.isleap(day.year))),
-        ("%Y-%m", lambda day: timedelta(calendar.monthrange(day.year, day.month)[1])),
-        ("%Y-%m-%d", lambda _day: timedelta(days=1)),
-        ("%Y-%m-%dT%H:%M", lambda _day: timedelta(minutes=1)),
-        ("%Y-%m-%dT%H:%M:%S", lambda _day: timedelta(seconds=1)),
-    ):  # type: str, Callable[[datetime], timedelta]
-        try:
-            start = datetime.strptime(text, layout)  # noqa: DTZ007 - photos carry local time
-        except ValueError:
-            continue
-        try:
-            return start, start + length(start)
-        except OverflowError as error:
-            raise ValueError(text) from error
-    raise ValueError(text)
+    if not _DATE.fullmatch(text):
+        raise ValueError(text)
+    start = datetime.fromisoformat(text + "0001-01-01T00:00:00"[len(text) :])
+    length = {
+        4: timedelta(366 if calendar.isleap(start.year) else 365),
+        7: timedelta(calendar.monthrange(start.year, start.month)[1]),
+        10: timedelta(days=1),
+        16: timedelta(minutes=1),
+        19: timedelta(seconds=1),
+    }[len(text)]
+    try:
+        return start, start + length
+    except OverflowError as error:
+        raise ValueError(text) from error
 
 
 def _compare_date(column: Column, operator: Operator, period: _Period) -> Filter:
@@ -237,12 +237,14 @@ def _bytes(token: str) -> int:
 
 
 def _refuse(text: str, error: UnexpectedInput) -> NoReturn:
-    place, expected, what = len(text), set[str](), "it ends too early"
+    place: int = len(text)
+    expected, what = set[str](), "it ends too early"
     if isinstance(error, UnexpectedToken) and error.token.type != "$END":
-        place, expected = error.token.start_pos or 0, error.accepts or error.expected
+        place = error.token.start_pos or 0
+        expected = set(error.accepts or error.expected)
         what = f"{str(error.token)[:40]!r} does not fit here"
     elif isinstance(error, UnexpectedCharacters):
-        place, expected = error.pos_in_stream, error.allowed or set()
+        place, expected = error.pos_in_stream or 0, set(error.allowed or ())
         what = f"{text[place : place + 1]!r} does not fit here"
     elif isinstance(error, UnexpectedToken | UnexpectedEOF):
         expected = set(error.expected)
