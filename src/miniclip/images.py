@@ -129,6 +129,23 @@ def read_header(source: ImageSource) -> Header:
 
 
 @contextmanager
+def undecoded(source: ImageSource) -> Iterator[Image.Image]:
+    """Give an image as far as its header, with its tags; errors as for `read_header`.
+
+    A DICOM file gives a blank picture of its size: the tags of a patient stay behind.
+    """
+    with _translated(source), _open_stream(source) as stream:
+        head = stream.read(dicom.HEAD_BYTES)
+        stream.seek(0)
+        if dicom.is_dicom(head, _suffix(source)):
+            dataset = dicom.read_dataset(stream)
+            yield Image.new("1", (dataset.Columns, dataset.Rows))
+        else:
+            with _open_heic(stream) if _is_heic(head) else _open(stream, head) as image:
+                yield image
+
+
+@contextmanager
 def _translated(source: ImageSource) -> Iterator[None]:
     """Turn whatever a decoder raises into one ImageError that names the source."""
     try:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from miniclip.errors import DatasetError
 from miniclip.images import IMAGE_SUFFIXES
 
+LeaveOut = Callable[[Path, bool], bool]  # called with a path and whether it is a folder
+
 
 def find_images(
-    roots: Iterable[Path], *, on_unreadable: Callable[[Path, str], None] | None = None
+    roots: Iterable[Path],
+    *,
+    on_unreadable: Callable[[Path, str], None] | None = None,
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    leave_out: LeaveOut | None = None,
 ) -> Iterator[Path]:
     """Walk files and folders and yield images, folder by folder, each folder in order of names.
 
@@ -22,11 +29,14 @@ def find_images(
 
     on_unreadable: called with each folder that cannot be listed and the reason; without it such a
     folder raises DatasetError. A root that does not exist always does.
+    suffixes: which names count below folders, in lower case. leave_out: says which files and whole
+    folders below the roots are passed over.
     """
+    rules = _Rules(on_unreadable, suffixes, leave_out or (lambda _path, _is_folder: False))
     entered: set[tuple[int, int]] = set()
     for root in roots:
         if os.path.isdir(root):
-            yield from _walk(root, entered, on_unreadable)
+            yield from _walk(root, entered, rules)
         elif os.path.lexists(root):
             yield root
         else:
@@ -35,11 +45,13 @@ def find_images(
             )
 
 
-def _walk(
-    root: Path,
-    entered: set[tuple[int, int]],
-    on_unreadable: Callable[[Path, str], None] | None,
-) -> Iterator[Path]:
+class _Rules(NamedTuple):
+    on_unreadable: Callable[[Path, str], None] | None
+    suffixes: Collection[str]
+    leave_out: LeaveOut
+
+
+def _walk(root: Path, entered: set[tuple[int, int]], rules: _Rules) -> Iterator[Path]:
     waiting = [root]
     while waiting:
         folder = waiting.pop()
@@ -55,12 +67,14 @@ def _walk(
                 )
         except OSError as error:
             reason = f"cannot list the folder: {error.strerror or error}"
-            if on_unreadable is None:
+            if rules.on_unreadable is None:
                 raise DatasetError(f"{folder}: {reason}; check its permissions") from error
-            on_unreadable(folder, reason)
+            rules.on_unreadable(folder, reason)
             continue
-        yield from (folder / entry.name for entry in entries if _is_image(entry))
-        waiting.extend(folder / entry.name for entry in reversed(entries) if _is_folder(entry))
+        images = (folder / entry.name for entry in entries if _is_image(entry, rules.suffixes))
+        yield from (path for path in images if not rules.leave_out(path, False))
+        folders = (folder / entry.name for entry in reversed(entries) if _is_folder(entry))
+        waiting.extend(path for path in folders if not rules.leave_out(path, True))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -70,8 +84,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122 - hot loop
+def _is_image(entry: os.DirEntry[str], suffixes: Collection[str]) -> bool:
+    if os.path.splitext(entry.name)[1].lower() not in suffixes:  # noqa: PTH122 - hot loop
         return False
     try:
         if entry.is_file():
