@@ -163,10 +163,9 @@ class _ToFilter(Transformer[Token, Filter]):
             if column == "mtime" and value.type == "NUMBER" and float(value) > 9999:
                 return Compare(column, operator, float(value))
             try:
-                period = _period(_unquoted(value))
-            except ValueError:
+                return _compare_date(column, operator, _period(_unquoted(value)))
+            except (ValueError, OverflowError):  # no date, or none that this system's clock knows
                 self._wrong(value, f"{value} is no date; write 2024, 2024-05 or 2024-05-01")
-            return _compare_date(column, operator, period)
         if column in TEXT_COLUMNS:
             if value.type != "STRING":
                 self._wrong(value, f"{name} is a text; put {value} in quotes")
