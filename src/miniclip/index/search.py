@@ -17,10 +17,18 @@ from miniclip.images import ImageSource
 
 @dataclass(frozen=True)
 class Hit:
-    """One image of a result; score is the cosine between its vector and the query's, -1 to 1."""
+    """One image of a result; score is the cosine between its vector and the query's, -1 to 1.
+
+    member: its name inside the archive `path`, "" for a file. confidence: that it shows what was
+    asked for, 0 to 1, None where nothing can be said (see `relevance`). alike: near-duplicates of
+    it that were folded into this hit, best first.
+    """
 
     path: Path
     score: float
+    member: str = ""
+    confidence: float | None = None
+    alike: tuple[Path, ...] = ()
 
 
 def best_hits(
