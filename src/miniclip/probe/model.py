@@ -1,9 +1,9 @@
 """The model directory of a fitted classifier: write it whole, open it, find the bundle it needs.
 
-    model.json      classes, bundle, head, temperature, sets, threshold, gate, views, versions
+    model.json      classes, bundle, head, rules, gate, views, versions, data fingerprint
     head.npz        the arrays of the head            gate.npz   those of the gate
     reference.npz   features of the training images (float16), for their nearest ones
-    images.json     training images: name, label, fold and held-out probabilities
+    images.json     every image: name, label, part, fold, whether it was learnt from
     metrics.json    what `fit` found out              model_card.md, report.html   for people
     bundle/         a copy of the encoder, when it is this model's own
 
@@ -24,12 +24,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from miniclip.arrays import IntArray
+from miniclip.arrays import FloatArray, IntArray
 from miniclip.atomic import replacing_folder
 from miniclip.bundle import Bundle
 from miniclip.errors import BundleError, ConfigError, MiniClipError, StoreError
 from miniclip.probe.gate import Gate, load_gate
-from miniclip.probe.heads import Head, load_head
+from miniclip.probe.heads.head import Head, load_head
+from miniclip.probe.rules import Rules
 from miniclip.views import View, named_views
 
 MODEL_FILE, HEAD_FILE, GATE_FILE = "model.json", "head.npz", "gate.npz"
@@ -40,41 +41,32 @@ _CURE = "fit the model again, or get the directory from where it came"
 
 
 @dataclass(frozen=True)
-class SetRule:
-    """How prediction sets are made: the conformal method, its alpha and its quantiles.
-
-    quantiles: (1,) float64, or (C,) when each class has its own.
-    """
-
-    method: str
-    alpha: float
-    quantiles: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class Reference:
-    """The training images. labels: (N,) int64; features: (N, F) float16, of the plain view."""
+    """The images that the head has learnt from, and what held-out ones looked like.
+
+    labels: (N,) int64. features: (N, F) float16, of the plain view. confidence, distance: (H,)
+    float32 of held-out images, calibrated and to the gate, against which drift is measured.
+    """
 
     names: tuple[str, ...]
     labels: IntArray
     features: NDArray[np.float16] = field(repr=False)
+    confidence: FloatArray = field(repr=False)
+    distance: FloatArray = field(repr=False)
 
 
 @dataclass(frozen=True)
 class ClassifierModel:
     """A fitted classifier.
 
-    classes: C labels, in the order of the head's outputs. temperature: divides the head's scores.
-    threshold: calibrated confidence from which a label needs no person; above 1: never.
+    classes: C labels, in the order of the head's outputs. rules: from scores to decisions.
     bundle_name, bundle_fingerprint: the encoder whose features the head understands.
     views: as `views.named_views` reads them. about: versions, data fingerprint and settings.
     """
 
     classes: tuple[str, ...]
     head: Head
-    temperature: float
-    sets: SetRule
-    threshold: float
+    rules: Rules
     gate: Gate
     reference: Reference
     bundle_name: str
@@ -111,20 +103,20 @@ class ClassifierModel:
 
     @classmethod
     def _from_facts(cls, directory: Path, facts: dict[str, Any]) -> Self:
-        head, gate, sets = facts["head"], facts["gate"], facts["sets"]
+        head = facts["head"]
         reference = _read_arrays(directory / REFERENCE_FILE)
         images = json.loads((directory / IMAGES_FILE).read_text(encoding="utf-8"))
         return cls(
             classes=tuple(facts["classes"]),
             head=load_head(head["kind"], head["settings"], _read_arrays(directory / HEAD_FILE)),
-            temperature=float(facts["temperature"]),
-            sets=SetRule(sets["method"], sets["alpha"], np.array(sets["quantiles"], dtype=float)),
-            threshold=float(facts["threshold"]),
-            gate=load_gate(gate, _read_arrays(directory / GATE_FILE)),
+            rules=Rules.from_dict(facts["rules"]),
+            gate=load_gate(facts["gate"], _read_arrays(directory / GATE_FILE)),
             reference=Reference(
-                tuple(image["name"] for image in images),
-                reference["labels"].astype(np.int64),
-                reference["features"].astype(np.float16),
+                tuple(image["name"] for image in images if image["learnt_from"]),
+                reference["labels"],
+                reference["features"],
+                reference["confidence"],
+                reference["distance"],
             ),
             bundle_name=facts["bundle"]["name"],
             bundle_fingerprint=facts["bundle"]["fingerprint"],
@@ -141,13 +133,7 @@ class ClassifierModel:
             "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
             "views": self.views_text,
             "head": {"kind": self.head.kind, "settings": dict(self.head.settings)},
-            "temperature": self.temperature,
-            "sets": {
-                "method": self.sets.method,
-                "alpha": self.sets.alpha,
-                "quantiles": self.sets.quantiles.tolist(),
-            },
-            "threshold": self.threshold,
+            "rules": self.rules.to_dict(),
             "gate": dict(self.gate.settings),
             "about": dict(self.about),
         }
@@ -156,7 +142,10 @@ class ClassifierModel:
             HEAD_FILE: _array_bytes(self.head.arrays()),
             GATE_FILE: _array_bytes(self.gate.arrays()),
             REFERENCE_FILE: _array_bytes(
-                {"features": self.reference.features, "labels": self.reference.labels}
+                {
+                    name: getattr(self.reference, name)
+                    for name in ("features", "labels", "confidence", "distance")
+                }
             ),
         }
 

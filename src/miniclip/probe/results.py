@@ -17,7 +17,8 @@ import numpy as np
 from miniclip.embed import Skipped
 from miniclip.metrics import Interval
 from miniclip.probe.calibration import ReliabilityBin
-from miniclip.probe.scores import ClassifierScores, Comparison, Score
+from miniclip.probe.comparison import Comparison
+from miniclip.probe.scores import ClassifierScores, Score
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class AbstentionResult:
     """What is decided without a person, at a threshold on the calibrated confidence.
 
     automatic, error: on held-out images, each judged with a threshold chosen on the other folds.
+    promised: the error that was expected of the threshold when it was chosen, with its interval.
     aurc: area under the risk-coverage curve (Geifman and El-Yaniv 2017), lower is better.
     """
 
@@ -96,6 +98,7 @@ class AbstentionResult:
     threshold: float
     automatic: Score
     error: Score
+    promised: Score
     aurc: float
     curve: tuple[CurvePoint, ...]
 
@@ -105,6 +108,29 @@ class AbstentionResult:
             f"auto {self.automatic.value:.0%}, to a person {1 - self.automatic.value:.0%}, "
             f"expected errors {100 * self.error.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
         )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How good a classifier is on one set of images, and its decisions on them."""
+
+    scores: ClassifierScores
+    calibration: Calibration
+    conformal: ConformalResult
+    abstention: AbstentionResult
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return accuracy, macro_f1, ece and coverage first, then the rest."""
+        scores = self.scores.to_dict()
+        return {
+            **{name: scores[name] for name in ("accuracy", "macro_f1", "ece")},
+            "coverage": to_json(self.conformal.coverage),
+            **scores,
+            **{
+                name: to_json(getattr(self, name))
+                for name in ("calibration", "conformal", "abstention")
+            },
+        }
 
 
 @dataclass(frozen=True)
@@ -218,6 +244,16 @@ class PresetComparison:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Another head on the same held-out images, and whether the chosen one is better."""
+
+    name: str
+    accuracy: Score
+    macro_f1: Score
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
 class HeldOutImage:
     """What was said of one image by a head that has not seen it; probability: calibrated."""
 
@@ -245,10 +281,11 @@ class Neighbour(NamedTuple):
 class FitResult:
     """Everything that `miniclip fit` has to say.
 
-    scores: of the held-out images, with repeats kept on one side; naive: the same with repeats
-    spread at random. test: of the test part, if there is one, and test_clean: of those test images
-    that repeat no other image. held_out: every judged image. nearest: for the wrong ones, the
-    training images that look most alike. reproduce: the command. features_computed, seconds: about
+    figures: of the held-out images, with repeats kept on one side; naive: the same with repeats
+    spread at random. test: of the test part, if there is one, without images that repeat train or
+    val; test_naive: with them. rivals: other heads on the same held-out images. held_out: every
+    judged image. nearest: for the wrong ones, the training images that look most alike.
+    reproduce: the command. features_computed, seconds: about
     this run alone, so they are in the JSON and not in the model directory.
     """
 
@@ -257,11 +294,8 @@ class FitResult:
     settings: Mapping[str, Any]
     classes: tuple[str, ...]
     protocol: str
-    scores: ClassifierScores
-    naive: NaiveResult | None
-    calibration: Calibration
-    conformal: ConformalResult
-    abstention: AbstentionResult
+    figures: Figures
+    naive: NaiveResult
     gate: GateResult
     repeats: RepeatsResult
     shortcuts: tuple[ShortcutResult, ...]
@@ -271,8 +305,9 @@ class FitResult:
     nearest: Mapping[str, tuple[Neighbour, ...]] = field(repr=False)
     presets: PresetComparison | None = None
     curves: Curves | None = None
-    test: ClassifierScores | None = None
-    test_clean: ClassifierScores | None = None
+    rivals: tuple[Rival, ...] = ()
+    test: Figures | None = None
+    test_naive: Figures | None = None
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     reproduce: str = ""
@@ -281,22 +316,12 @@ class FitResult:
 
     def findings(self) -> dict[str, Any]:
         """Return what is the same for every run of the same data and settings: `metrics.json`."""
-        scores = to_json(self.scores)
-        rest = {
-            name: to_json(getattr(self, name))
-            for name in (
-                "naive", "calibration", "conformal", "abstention", "gate", "repeats", "shortcuts",
-                "doubts", "next_to_label", "presets", "curves", "test", "test_clean",
-                "data", "head", "settings", "classes", "protocol", "skipped", "warnings",
-                "reproduce",
-            )
-        }  # fmt: skip
-        return {
-            **{name: scores[name] for name in ("accuracy", "macro_f1", "ece")},
-            "coverage": to_json(self.conformal.coverage),
-            **scores,
-            **rest,
-        }
+        rest = (
+            "classes", "naive", "test", "test_naive", "gate", "repeats", "shortcuts", "doubts",
+            "next_to_label", "presets", "rivals", "curves", "data", "head", "settings",
+            "protocol", "warnings", "skipped", "reproduce",
+        )  # fmt: skip
+        return self.figures.to_dict() | {name: to_json(getattr(self, name)) for name in rest}
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `miniclip fit --json` prints."""
