@@ -23,20 +23,22 @@ def join_pairs(pairs: NDArray[np.int64], count: int) -> IntArray:
     return _in_order(connected_components(graph, directed=False)[1])
 
 
-def join_groups(*groupings: Sequence[Hashable] | IntArray | None) -> IntArray | None:
+def join_groups(
+    groups: Sequence[Hashable] | IntArray, *others: Sequence[Hashable] | IntArray | None
+) -> IntArray:
     """Put images together that any of the groupings does, such as repeats and patients.
 
-    groupings: each N keys; None is passed over. Returns (N,) int64 as `join_pairs` numbers them,
-    None when all are None.
+    groups, others: each N keys; None is passed over. Returns (N,) int64 as `join_pairs` numbers
+    them.
     """
-    known = [list(keys) for keys in groupings if keys is not None]
-    if not known:
-        return None
     pairs: list[tuple[int, int]] = []
-    for keys in known:
+    for keys in (groups, *others):
         first: dict[Hashable, int] = {}
-        pairs += [(first.setdefault(key, row), row) for row, key in enumerate(keys)]
-    return join_pairs(np.array(pairs, dtype=np.int64).reshape(-1, 2), len(known[0]))
+        pairs += [
+            (first.setdefault(key, row), row)
+            for row, key in enumerate(keys if keys is not None else ())
+        ]
+    return join_pairs(np.array(pairs, dtype=np.int64).reshape(-1, 2), len(groups))
 
 
 def _in_order(keys: NDArray[np.int64]) -> IntArray:
