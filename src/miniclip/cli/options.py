@@ -17,6 +17,16 @@ Bundle = Annotated[
         show_default=False,
     ),
 ]
+IndexDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Where the index lies. Default: .miniclip inside the folder, or the user's data "
+        "directory for several folders or one that may not be written to.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 when a file was skipped.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many results to show.")]

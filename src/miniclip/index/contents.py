@@ -41,6 +41,11 @@ def read_contents(sources: Sequence[ImageSource], cache: VectorCache) -> list[Co
     return contents
 
 
+def digest_of(source: ImageSource) -> bytes | None:
+    """Return the content of one source, always read; None for what cannot be read."""
+    return _digest(source, _state(source))
+
+
 def is_unchanged(source: ImageSource, content: Content) -> bool:
     """Whether the file is still in the state in which it was read; parts and bytes do not change.
 

@@ -1,0 +1,105 @@
+"""Where an index lies, and how it calls the images: beside the photos, or in the user's data.
+
+It opens no store. An index beside the photos calls them by their path below that folder, so that
+the folder can be moved, or a drive mounted elsewhere, with its index; any other by absolute paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from miniclip.errors import ConfigError
+from miniclip.home import data_dir
+from miniclip.index.store import Place
+
+BESIDE = ".miniclip"  # hidden, so that no scan enters it
+DATABASE = "index.sqlite3"
+_INDEXES = "indexes"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A directory for an index. base: the folder that stored paths are relative to, if any."""
+
+    directory: Path
+    base: Path | None = None
+
+    @classmethod
+    def at(cls, directory: Path) -> Self:
+        """Return the location of an index in this directory, whether there is one yet or not."""
+        directory = absolute(directory)
+        return cls(directory, directory.parent if directory.name == BESIDE else None)
+
+    @classmethod
+    def of(cls, roots: Sequence[Path]) -> Self:
+        """Choose the directory for an index of these folders; an index that is there is kept.
+
+        One folder that may be written to: `.miniclip` inside it. Otherwise the user's data
+        directory. ConfigError without a folder.
+        """
+        if not roots:
+            raise ConfigError("name at least one folder to index")
+        roots = outermost(roots)
+        beside = roots[0] / BESIDE
+        away = data_dir(create=False) / _INDEXES / _digest(roots)
+        alone = len(roots) == 1 and os.path.isdir(roots[0])
+        may_be_beside = is_index(beside) or (not is_index(away) and os.access(roots[0], os.W_OK))
+        return cls.at(beside if alone and may_be_beside else away)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an index."""
+        return is_index(self.directory)
+
+    def place(self, path: Path, member: str = "") -> Place:
+        """Return what the store calls an image at an absolute path."""
+        inside = self.base is not None and path.is_relative_to(self.base)
+        return Place(
+            str(path.relative_to(self.base)) if inside and self.base else str(path), member
+        )
+
+    def path(self, place: Place) -> Path:
+        """Return the absolute path of the file that the store calls so."""
+        return self.base / place.path if self.base else Path(place.path)
+
+
+def is_index(directory: Path) -> bool:
+    """Tell the directory of an index by its database."""
+    return os.path.isfile(directory / DATABASE)
+
+
+def absolute(path: Path) -> Path:
+    """Make a path absolute and tidy; links stay as they are, since a user knows files by them."""
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100
+
+
+def outermost(roots: Sequence[Path]) -> list[Path]:
+    """Return the roots, absolute and sorted, without those that lie inside others."""
+    kept: list[Path] = []
+    for root in sorted(set(map(absolute, roots))):
+        if not any(root.is_relative_to(other) for other in kept):
+            kept.append(root)
+    return kept
+
+
+def nearby(folder: Path) -> Iterator[Location]:
+    """Yield the indexes that may cover a folder or file: beside it or above, then the user's own.
+
+    Those of the user's data directory come in order of their names; only their roots tell.
+    """
+    folder = absolute(folder)
+    for above in (folder, *folder.parents):
+        if is_index(above / BESIDE):
+            yield Location.at(above / BESIDE)
+    for directory in sorted((data_dir(create=False) / _INDEXES).glob("*")):
+        if is_index(directory):
+            yield Location.at(directory)
+
+
+def _digest(roots: Sequence[Path]) -> str:
+    return hashlib.sha256(b"\0".join(map(os.fsencode, roots))).hexdigest()[:16]
