@@ -1,7 +1,7 @@
 """What every page shares: the templates, thumbnails inside the file, and writing it.
 
-A page is one file without scripts and without requests: styles and thumbnails are in it. Whatever
-comes from file names or users is escaped.
+A page is one file without requests: styles and thumbnails are in it, and only the map has a script,
+its own. Whatever comes from file names or users is escaped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from miniclip import __version__
 from miniclip.atomic import replacing
 from miniclip.errors import ImageError
-from miniclip.images import decode
+from miniclip.images import ImageSource, decode
 
 THUMBNAIL_SIDE = 320  # pixels of the longer side: sharp at 160 CSS pixels on a dense screen
 JPEG_QUALITY = 80
@@ -35,15 +35,20 @@ def write_page(path: Path, template: str, *, command: str, **values: Any) -> Non
         stream.write(html.encode("utf-8", errors="backslashreplace"))
 
 
-def thumbnail(path: Path) -> str | None:
+def thumbnail(source: ImageSource | Path) -> str | None:
     """Return a small copy of an image as a data URI, or None when it cannot be read any more."""
     try:
-        image = decode(path, at_least=THUMBNAIL_SIDE)
+        image = decode(source, at_least=THUMBNAIL_SIDE)
     except ImageError:
         return None
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    return jpeg_uri(image)
+
+
+def jpeg_uri(image: Image.Image, *, quality: int = JPEG_QUALITY) -> str:
+    """Return an image as a data URI."""
     stream = BytesIO()
-    image.save(stream, "JPEG", quality=JPEG_QUALITY)
+    image.save(stream, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + b64encode(stream.getvalue()).decode()
 
 
