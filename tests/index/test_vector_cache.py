@@ -41,6 +41,40 @@ def test_a_vector_comes_back_exactly_to_the_model_that_made_it(path: Path) -> No
     assert other == {}
 
 
+def test_features_are_kept_apart_by_model_and_view(path: Path) -> None:
+    with VectorCache.open(path) as cache:
+        cache.store_features("m", "plain", {CAT: vector(1.0, 2.0)})
+        cache.store_features("m", "flip", {CAT: vector(2.0, 1.0), DOG: vector(0.0, 0.0)})
+    with VectorCache.open(path) as cache:
+        plain = cache.load_features("m", "plain", [CAT, DOG])
+        assert list(plain) == [CAT]
+        np.testing.assert_array_equal(plain[CAT], [1.0, 2.0])
+        np.testing.assert_array_equal(cache.load_features("m", "flip", [CAT])[CAT], [2.0, 1.0])
+        assert cache.load_features("other", "plain", [CAT]) == {}
+        assert cache.load("m", [CAT]) == {}
+
+
+def test_facts_of_an_older_version_are_not_found(path: Path) -> None:
+    with VectorCache.open(path) as cache:
+        cache.store_facts(1, {CAT: "a cat"})
+        assert cache.load_facts(1, [CAT, DOG]) == {CAT: "a cat"}
+        assert cache.load_facts(2, [CAT]) == {}
+
+
+def test_a_cache_of_the_first_format_keeps_its_vectors(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO vectors VALUES (?, 'm', ?)", (CAT, vector(1.5).tobytes()))
+        connection.commit()
+
+    with VectorCache.open(path) as cache:
+        np.testing.assert_array_equal(cache.load("m", [CAT])[CAT], [1.5])
+        cache.store_features("m", "plain", {CAT: vector(1.0)})
+        assert list(cache.load_features("m", "plain", [CAT])) == [CAT]
+
+
 def test_storing_again_replaces(path: Path) -> None:
     with VectorCache.open(path) as cache:
         cache.store("m", {CAT: vector(1.0)})
