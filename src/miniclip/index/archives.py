@@ -42,11 +42,11 @@ def is_archive(path: Path) -> bool:
     return path.suffix.lower() in (TAR, PARQUET)
 
 
-def list_archive(path: Path) -> list[Member]:
-    """List the images of an archive, each name once; hidden members are left out.
+def list_archive(path: Path) -> Iterator[Member]:
+    """Yield the images of an archive; hidden members are left out.
 
-    DatasetError for one that is compressed, damaged or a table without a column of images,
-    MissingExtraError for a table without pyarrow, OSError when the file cannot be read.
+    DatasetError for one that is compressed or damaged (after what is whole) and for a table without
+    a column of images, MissingExtraError for a table without pyarrow, OSError for unreadable files.
     """
     return _list_parquet(path) if path.suffix.lower() == PARQUET else _list_tar(path)
 
@@ -77,19 +77,16 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[TableRow]:
             number += len(batch)
 
 
-def _list_tar(path: Path) -> list[Member]:
-    found: dict[str, Member] = {}
+def _list_tar(path: Path) -> Iterator[Member]:
     try:
         size = path.stat().st_size
         with tarfile.open(path, mode="r:") as tar:
             for member in tar:
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps every header
-                if not _is_image(member) or member.offset_data + member.size > size:
-                    continue
-                found[member.name] = Member(member.name, member.offset_data, member.size)
+                if _is_image(member) and member.offset_data + member.size <= size:
+                    yield Member(member.name, member.offset_data, member.size)
     except tarfile.TarError as error:
         raise DatasetError(f"compressed or damaged ({error}); unpack or replace it") from error
-    return list(found.values())
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
@@ -103,10 +100,10 @@ def _is_image(member: tarfile.TarInfo) -> bool:
     )
 
 
-def _list_parquet(path: Path) -> list[Member]:
+def _list_parquet(path: Path) -> Iterator[Member]:
     with _opened(path) as file:
         _Columns.of(file)
-        return [Member(str(row)) for row in range(file.metadata.num_rows)]
+        yield from (Member(str(row)) for row in range(file.metadata.num_rows))
 
 
 class _Columns(NamedTuple):

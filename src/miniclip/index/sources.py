@@ -128,9 +128,10 @@ def _members(path: Path, named: bool, on_skipped: OnSkipped) -> list[Member]:
         if named or "without a column" not in why:
             on_skipped(path, why)
 
+    found: dict[str, Member] = {}  # of members of one name the last counts, as tar unpacks them
     with _skipping(path, on_failure):
-        return list_archive(path)
-    return []
+        found.update((member.name, member) for member in list_archive(path))
+    return list(found.values())
 
 
 @contextmanager
