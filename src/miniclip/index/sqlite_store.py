@@ -1,0 +1,395 @@
+"""`Store` on one machine: an SQLite database beside files of vectors, in one directory.
+
+    index.sqlite3                  all but the vectors (sqlite_schema.py)
+    vectors-MODEL-UNIQUE.f16       float16 rows, mapped, one file per model and kind
+    graph-MODEL-UNIQUE.usearch     a graph over them, once there are very many (sqlite_upkeep.py)
+    writer.lock, writer.json       who writes (lock.py)
+
+Every change is one transaction whose vectors are on the disk before it (sqlite_vectors.py), so a
+kill at any moment leaves the state before or after. Any number of threads may use one object.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+
+from miniclip.arrays import FloatArray, IntArray
+from miniclip.errors import ConfigError, StoreError
+from miniclip.index import sqlite_images as images_of
+from miniclip.index.lock import WriterLock
+from miniclip.index.sqlite_filter import condition
+from miniclip.index.sqlite_schema import (
+    DATABASE_FILE,
+    REBUILD,
+    NewerVersionError,
+    connect,
+    snapshot,
+    transaction,
+    translated,
+)
+from miniclip.index.sqlite_upkeep import GRAPH_FROM, optimise, tidy
+from miniclip.index.sqlite_vectors import VectorTable, bury
+from miniclip.index.store import (
+    DamagedStoreError,
+    Filter,
+    ImageRecord,
+    Known,
+    Model,
+    NewImage,
+    Place,
+    Scored,
+    ScoredText,
+    UnknownModelError,
+)
+
+T = TypeVar("T")
+_PAGE = 4096  # images that `known` fetches at a time
+_UNIT_ERROR = 1e-2
+_TRIES = 20  # snapshots to take while the files that they name are replaced
+
+
+class SqliteStore:
+    """An open index; see `Store` for the methods, and use it as a context manager."""
+
+    def __init__(self, directory: Path, lock: WriterLock | None, graph_from: int) -> None:
+        self._directory = directory
+        self._path = directory / DATABASE_FILE
+        self._lock = lock
+        self._graph_from = graph_from
+        self._idle: list[sqlite3.Connection] = []  # each used by one thread at a time
+        self._closed = False
+        self._writing = threading.Lock()
+        self._images: VectorTable | None = None
+        self._texts: VectorTable | None = None
+        self._model: Model | None = None
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        write: bool = False,
+        rebuild: bool = False,
+        graph_from: int = GRAPH_FROM,
+    ) -> Self:
+        """Open the index in a directory; to write: as the only writer, making it if needed.
+
+        rebuild: begin empty, whatever there is, even if that is damaged (needs write).
+        graph_from: number of vectors from which `optimise` makes a graph.
+        StoreError when there is no index to read, LockedStoreError when another process writes.
+        """
+        if not write:
+            store = cls(directory, None, graph_from)
+            with store._borrowed():  # fail now rather than later
+                return store
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the directory {directory} ({error.strerror or error}); keep the "
+                "index elsewhere with --index"
+            ) from error
+        store = cls(directory, WriterLock.take(directory), graph_from)
+        try:
+            if rebuild:
+                store._clear()
+            with store._writer() as db:
+                tidy(db, directory)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    # Models and settings
+
+    def models(self) -> dict[Model, int]:
+        def answer(db: sqlite3.Connection) -> dict[Model, int]:
+            found = db.execute(
+                "SELECT fingerprint, name, dim, (SELECT count(*) FROM vectors WHERE matrix = "
+                "(SELECT id FROM matrices WHERE model = models.id AND kind = 'image')) FROM models"
+            )
+            return {Model(*row[:3]): row[3] for row in found}
+
+        return self._read(answer)
+
+    def use_model(self, model: Model) -> None:
+        held = {known.fingerprint: known for known in self.models()}
+        known = held.get(model.fingerprint)
+        if known and known.dim != model.dim:
+            raise StoreError(
+                f"the model {model.name} makes vectors of {model.dim} numbers, but those of the "
+                f"same model in the index {self._directory} have {known.dim}; {REBUILD}"
+            )
+        if not known and self._lock is None:
+            names = ", ".join(sorted(one.name for one in held.values())) or "no model yet"
+            raise UnknownModelError(
+                f"the index {self._directory} holds vectors of {names}, not of {model.name} "
+                f"({model.fingerprint[:12]}); search with that model, or run miniclip index "
+                "with this one: the index can hold both"
+            )
+        images = VectorTable(self._directory, "image", model)
+        texts = VectorTable(self._directory, "text", model)
+        if self._lock:
+            with self._writer() as db, transaction(db):
+                db.execute(
+                    "INSERT OR IGNORE INTO models (fingerprint, name, dim) VALUES (?, ?, ?)",
+                    (model.fingerprint, model.name, model.dim),
+                )
+                images.prepare(db)
+                texts.prepare(db)
+        self._model, self._images, self._texts = model, images, texts
+
+    def settings(self) -> dict[str, str]:
+        return self._read(lambda db: dict(db.execute("SELECT name, value FROM settings")))
+
+    def remember(self, settings: Mapping[str, str]) -> None:
+        with self._writer() as db, transaction(db):
+            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
+
+    # Writing
+
+    def upsert(self, images: Sequence[NewImage], vectors: FloatArray) -> list[int]:
+        table, model = self._image_table()
+        _check_vectors(vectors, [image.place for image in images], model)
+        images_of.check_places(images)
+        if not images:
+            return []
+        with self._writer() as db:
+            kept = table.write(db, vectors)
+            with transaction(db):
+                ids, altered = images_of.put(db, images)
+                bury(db, altered, kind="image", spare=table.matrix_id(db))
+                table.name(db, ids, [image.content for image in images], kept)
+        return ids
+
+    def update(self, images: Mapping[int, NewImage]) -> None:
+        images_of.check_places(images.values())
+        with self._writer() as db, transaction(db):
+            images_of.replace(db, images)
+
+    def delete(self, ids: Collection[int]) -> None:
+        with self._writer() as db, transaction(db):
+            images_of.delete(db, ids)
+
+    def optimise(self) -> None:
+        with self._writer() as db:
+            optimise(db, self._directory, graph_from=self._graph_from)
+
+    # Reading
+
+    def known(self) -> Iterator[Known]:
+        last: Place | None = None
+        while True:
+            page = self._read(partial(self._known_page, after=last))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].place
+
+    def ids(self, where: Filter | None = None) -> IntArray:
+        which = condition(where)
+        found = self._read(
+            lambda db: db.execute(
+                f"SELECT id FROM images WHERE {which.sql} ORDER BY id", which.values
+            ).fetchall()
+        )
+        return np.array(found, dtype=np.int64).reshape(-1)
+
+    def count(self, where: Filter | None = None) -> int:
+        which = condition(where)
+        query = f"SELECT count(*) FROM images WHERE {which.sql}"
+        return int(self._read(lambda db: db.execute(query, which.values).fetchone()[0]))
+
+    def records(self, ids: Sequence[int]) -> list[ImageRecord]:
+        return self._read(lambda db: images_of.records(db, ids))
+
+    def vectors(self, ids: Sequence[int]) -> FloatArray:
+        table, _ = self._image_table()
+        return self._read(lambda db: table.vectors(db, ids))
+
+    def verify(self) -> int:
+        """Check the database and every vector; return the number of these. DamagedStoreError."""
+
+        def answer(db: sqlite3.Connection) -> int:
+            (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok":
+                raise DamagedStoreError(f"the index {self._path} is damaged ({verdict}); {REBUILD}")
+            return sum(table.verify(db) for table in (self._images, self._texts) if table)
+
+        return self._read(answer)
+
+    # Searching
+
+    def nearest(
+        self,
+        query: FloatArray,
+        *,
+        top: int,
+        where: Filter | None = None,
+        exclude: Collection[int] = (),
+    ) -> list[Scored]:
+        _check_top(top)
+        table, _ = self._image_table()
+        which = condition(where) if where else None
+        passed = set(exclude)
+
+        def answer(db: sqlite3.Connection) -> list[Scored]:
+            among = images_of.slots(db, table.matrix_id(db), which) if which else None
+            found = table.nearest(db, query, top=top + len(passed), among=among)
+            scored = map(Scored, found.items.tolist(), found.cosines)
+            return [hit for hit in scored if hit.id not in passed][:top]
+
+        return self._read(answer)
+
+    def full_text(self, words: str, *, top: int, where: Filter | None = None) -> list[int]:
+        _check_top(top)
+        return self._read(lambda db: images_of.full_text(db, words, top, condition(where)))
+
+    # Captions
+
+    def texts_to_embed(self, limit: int) -> list[str]:
+        table, _ = self._text_table()
+        query = (
+            "SELECT text FROM texts WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE matrix = ? "
+            "AND item = texts.id) ORDER BY id LIMIT ?"
+        )
+        return self._read(
+            lambda db: [text for (text,) in db.execute(query, (table.matrix_id(db), limit))]
+        )
+
+    def add_text_vectors(self, texts: Sequence[str], vectors: FloatArray) -> None:
+        table, model = self._text_table()
+        _check_vectors(vectors, texts, model)
+        number_of = self._read(lambda db: images_of.text_ids(db, texts))
+        rows = {number_of[text]: row for row, text in enumerate(texts) if text in number_of}
+        if not rows:
+            return
+        owners = [texts[row].encode() for row in rows.values()]
+        with self._writer() as db:
+            kept = table.write(db, vectors[list(rows.values())])
+            with transaction(db):
+                table.name(db, list(rows), owners, kept)
+
+    def nearest_texts(self, query: FloatArray, *, top: int) -> list[ScoredText]:
+        _check_top(top)
+        table, _ = self._text_table()
+
+        def answer(db: sqlite3.Connection) -> list[ScoredText]:
+            found = table.nearest(db, query, top=top)
+            texts = images_of.texts(db, found.items[:top].tolist())
+            return [
+                ScoredText(text, cosine) for text, cosine in zip(texts, found.cosines, strict=False)
+            ]
+
+        return self._read(answer)
+
+    def close(self) -> None:
+        self._closed = True
+        self._close_connections()
+        if self._lock:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Connections
+
+    def _known_page(self, db: sqlite3.Connection, *, after: Place | None) -> list[Known]:
+        matrix = self._images.matrix_id(db) if self._images else -1
+        return images_of.known(db, after, _PAGE, matrix)
+
+    def _image_table(self) -> tuple[VectorTable, Model]:
+        if self._images is None or self._model is None:
+            raise StoreError("no model is chosen; call use_model first")
+        return self._images, self._model
+
+    def _text_table(self) -> tuple[VectorTable, Model]:
+        if self._texts is None or self._model is None:
+            raise StoreError("no model is chosen; call use_model first")
+        return self._texts, self._model
+
+    def _read(self, answer: Callable[[sqlite3.Connection], T]) -> T:
+        """Answer from one snapshot, or from the next if its files were just replaced."""
+        with self._borrowed() as db, translated(self._path):
+            for _ in range(_TRIES):
+                try:
+                    with snapshot(db):
+                        return answer(db)
+                except FileNotFoundError as error:
+                    gone = error.filename
+        raise DamagedStoreError(f"{gone} is missing; {REBUILD}")
+
+    @contextmanager
+    def _writer(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection to the one thread that may write now."""
+        if self._lock is None:
+            raise StoreError(f"the index {self._directory} is open for reading only")
+        with self._writing, self._borrowed() as db, translated(self._path):
+            yield db
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection to one thread for a while."""
+        if self._closed:
+            raise StoreError(f"the index {self._directory} is closed; open it again")
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = connect(self._path, write=self._lock is not None)  # makes the tables, too
+        try:
+            yield db
+        finally:
+            self._idle.append(db)
+            if self._closed:  # meanwhile, by another thread
+                self.close()
+
+    def _close_connections(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _clear(self) -> None:
+        """Remove the files of a damaged index, or empty a sound one, whose readers go on."""
+        try:
+            with self._writer() as db, transaction(db):
+                images_of.clear(db)
+        except (DamagedStoreError, NewerVersionError):
+            self._close_connections()
+            for name in (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"):
+                (self._directory / name).unlink(missing_ok=True)
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ConfigError(f"top is {top}; ask for at least 1 result")
+
+
+def _check_vectors(vectors: FloatArray, names: Sequence[object], model: Model) -> None:
+    if vectors.shape != (len(names), model.dim):
+        raise StoreError(
+            f"{vectors.shape} vectors for {len(names)} items of {model.name}, whose vectors have "
+            f"{model.dim} numbers; give one row to each"
+        )
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = np.flatnonzero(~(abs(lengths - 1) < _UNIT_ERROR))
+    if len(wrong):
+        raise StoreError(
+            f"the vector of {names[wrong[0]]} has the length {lengths[wrong[0]]:.3g}; "
+            "give rows of length 1"
+        )
