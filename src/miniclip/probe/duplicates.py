@@ -73,7 +73,9 @@ def find_repeats(
     exact = np.column_stack([original[copies], copies])
     first = np.sort(first)
     hashes = np.array([table.facts[row].perceptual_hash for row in first], dtype=np.uint64)
-    features = unit_rows(table.features[0, first] - table.features[0].mean(axis=0))
+    features = unit_rows(
+        table.features[0, first] - table.features[0].sum(axis=0) / max(len(table), 1)
+    )
     near = first[_near_pairs(hashes, features, cosine, hamming)]
     pairs = np.concatenate([exact, near])
     group = join_pairs(pairs, len(table))
