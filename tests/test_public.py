@@ -18,6 +18,7 @@ PUBLIC = [
     "Bundle",
     "Encoder",
     "ImageSource",
+    "Index",
     "MiniClipError",
     "OnnxEncoder",
     "class_vectors",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from miniclip.bundle import Bundle
+    from miniclip.collection import Index
     from miniclip.datasets.captions import read_captions
     from miniclip.embed import embed_all, embed_stream
     from miniclip.encoder import Encoder
@@ -24,6 +25,7 @@ __all__ = [
     "Bundle",
     "Encoder",
     "ImageSource",
+    "Index",
     "MiniClipError",
     "OnnxEncoder",
     "class_vectors",
@@ -39,6 +41,7 @@ _MODULE_OF = {
     "Bundle": "bundle",
     "Encoder": "encoder",
     "ImageSource": "images",
+    "Index": "collection",
     "MiniClipError": "errors",
     "OnnxEncoder": "onnx_encoder",
     "class_vectors": "zeroshot",

@@ -13,7 +13,18 @@ from miniclip import __version__
 from miniclip.cli.output import progress_bar
 from tests.cli.conftest import Cli
 
-VERBS = ["demo", "search", "match", "classify", "embed", "train", "evaluate", "export", "models"]
+VERBS = [
+    "demo",
+    "index",
+    "search",
+    "match",
+    "classify",
+    "embed",
+    "train",
+    "evaluate",
+    "export",
+    "models",
+]
 HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
 
 

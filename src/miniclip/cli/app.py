@@ -15,6 +15,7 @@ import typer
 from miniclip import __version__
 from miniclip.cli import classify as classify_verb
 from miniclip.cli import demo, embed, evaluate, export, match, models, search, train
+from miniclip.cli import index as index_verb
 from miniclip.errors import MiniClipError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo.demo)
+app.command()(index_verb.index)
 app.command()(search.search)
 app.command()(match.match)
 app.command()(classify_verb.classify)

@@ -23,7 +23,7 @@ class Attic:
         self._places: dict[Place, Known] = {}
         if self._store:
             self._places = {image.place: image for image in self._store.known() if image.embedded}
-        self._ids = {image.content: image.id for image in self._places.values()}
+        self._contents = {image.content: image for image in self._places.values()}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -32,9 +32,9 @@ class Attic:
         """Return what vanished from this place."""
         return self._places.get(place)
 
-    def ids_of(self, contents: Collection[bytes]) -> dict[bytes, int]:
-        """Return the id of an image of each content that is here."""
-        return {content: self._ids[content] for content in contents if content in self._ids}
+    def of(self, content: bytes) -> Known | None:
+        """Return an image of this content."""
+        return self._contents.get(content)
 
     def look_up(self, ids: Sequence[int]) -> tuple[list[ImageRecord], FloatArray]:
         """Return images (n) and their vectors (n, D) float32, in the order asked for."""
@@ -49,14 +49,14 @@ class Attic:
         for number, image in zip(ids, images, strict=True):
             known = Known(number, image.place, image.size, image.mtime_ns, image.content, True)
             self._places[image.place] = known
-            self._ids[image.content] = number
+            self._contents[image.content] = known
 
     def drop(self, places: Collection[Place]) -> int:
         """Forget what vanished from these places; return how many there were."""
         gone = [self._places.pop(place) for place in places if place in self._places]
         if gone and self._store:
             self._store.delete([image.id for image in gone])
-            self._ids = {image.content: image.id for image in self._places.values()}
+            self._contents = {image.content: image for image in self._places.values()}
         return len(gone)
 
     def places(self) -> Mapping[Place, Known]:

@@ -201,9 +201,10 @@ class Update:
         ids = {one: id for one, id in ids.items() if now.get(id) == one}  # not overwritten since
         if ids:
             found |= dict(zip(ids, self._store.vectors(list(ids.values())), strict=True))
-        kept = self._parts.attic.ids_of(contents - found.keys())
+        kept = [image for one in contents - found.keys() if (image := self._parts.attic.of(one))]
         if kept:
-            found |= dict(zip(kept, self._parts.attic.look_up(list(kept.values()))[1], strict=True))
+            _, vectors = self._parts.attic.look_up([image.id for image in kept])
+            found |= dict(zip([image.content for image in kept], vectors, strict=True))
         if self._parts.cache and (missing := contents - found.keys()):
             found |= self._parts.cache.load(self._parts.encoder.fingerprint, missing)
         return found
@@ -230,9 +231,18 @@ class Update:
             return
         ids = [look.known.id for look in looks if look.known]
         before = {record.place: record for record in self._store.records(ids)}
-        self._put(
-            [_described(look, before.get(look.image.place)) for look in looks], np.stack(vectors)
-        )
+        attic = self._parts.attic
+        returned = {
+            look.image.place: image
+            for look in looks
+            if not look.known and (image := attic.of(look.image.content))
+        }
+        if returned:
+            records, _ = attic.look_up([image.id for image in returned.values()])
+            before |= zip(returned, records, strict=True)
+        images = [_described(look, before.get(look.image.place)) for look in looks]
+        self._put(images, np.stack(vectors))
+        attic.drop({image.place for image in returned.values()})
         changed = sum(look.is_change for look in looks)
         self.counts["changed"] += changed
         self.counts["added"] += len(looks) - changed

@@ -1,0 +1,286 @@
+"""`Index`: a collection of photos that can be searched, and brought in step with its folders.
+
+It joins the parts of `miniclip.index` and decides nothing that they could; the default model is
+loaded here when one is needed and none was given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Self
+
+from miniclip.arrays import FloatArray
+from miniclip.encoder import Encoder
+from miniclip.errors import StoreError
+from miniclip.index.ask import By, Found, Question, ask
+from miniclip.index.attic import Attic
+from miniclip.index.captioning import attach, captions_below, embed_captions
+from miniclip.index.failures import Failures
+from miniclip.index.location import Location, is_index, outermost
+from miniclip.index.parts import Parts
+from miniclip.index.query import Query, parse_query, query_vector
+from miniclip.index.relevance import Relevance
+from miniclip.index.search import Hit, image_query
+from miniclip.index.sqlite_store import SqliteStore
+from miniclip.index.store import Filter, ImageRecord, Model, ScoredText, Store
+from miniclip.index.sync import Progress, SyncResult, sync
+from miniclip.index.vector_cache import VectorCache
+from miniclip.index.where import parse_where
+from miniclip.onnx_encoder import load_encoder
+
+Folders = Path | str | Sequence[Path | str]
+ROOTS = "roots"
+_ATTIC = "missing"
+
+
+class Index:
+    """A searchable collection. Use as a context manager; every method is safe for threads.
+
+    directory: where the index lies. roots: the folders it follows.
+    """
+
+    def __init__(self, location: Location, roots: Sequence[Path], encoder: Encoder | None) -> None:
+        self.location = location
+        self._roots = list(roots)
+        self._encoder = encoder
+        self._store: Store | None = None
+        self._has_model = False
+        self._lock = RLock()
+
+    @classmethod
+    def open(
+        cls,
+        folders: Folders,
+        encoder: Encoder | None = None,
+        *,
+        directory: Path | str | None = None,
+    ) -> Self:
+        """Open the index of one or more folders (or image files, tars, Parquet tables).
+
+        folders: may also be the directory of an index; then the folders are those it knows, as when
+        none are given beside `directory`. encoder: default: the default model, loaded when first
+        needed. directory: where the index is to lie; default: `.miniclip` in the folder if it is
+        one and may be written to, else in the user's data directory. An index that does not exist
+        is made by `sync`. ConfigError without a folder.
+        """
+        named = [folders] if isinstance(folders, Path | str) else list(folders)
+        roots = [Path(folder) for folder in named]
+        if directory is None and len(roots) == 1 and is_index(roots[0]):
+            directory, roots = roots[0], []
+        location = Location.at(Path(directory)) if directory is not None else Location.of(roots)
+        return cls(location, outermost(roots), encoder)
+
+    @property
+    def directory(self) -> Path:
+        """Where the index lies."""
+        return self.location.directory
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that it follows: those it knows and those it was opened with."""
+        known = self._known_roots(self._reader().settings()) if self.location.exists else []
+        return tuple(outermost([*known, *self._roots]))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model whose vectors are searched; loaded on first use."""
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = load_encoder()
+            return self._encoder
+
+    @property
+    def store(self) -> Store:
+        """The open store, to read, with the encoder's model in use.
+
+        StoreError when there is no index yet, it is damaged, or has no vectors of this model.
+        """
+        with self._lock:
+            store = self._reader()
+            if not self._has_model:
+                store.use_model(_model(self.encoder))
+                self._has_model = True
+            return store
+
+    def sync(
+        self,
+        *,
+        captions: Path | str | None = None,
+        ignore: Sequence[str] = (),
+        prune: bool = False,
+        rebuild: bool = False,
+        progress: Progress | None = None,
+    ) -> SyncResult:
+        """Bring the index in step with its folders; only content that is new to it is embedded.
+
+        captions: a file of captions (see `read_captions`) to attach to the images. ignore: patterns
+        of files to leave out, as in .gitignore, besides those in the file .miniclipignore of each
+        folder. prune: forget for good what vanished, even a whole folder; without it, vectors of
+        vanished images wait for their return, and a folder that is missing or empty is an error.
+        rebuild: begin anew, however damaged the index is. progress: called with what is done
+        ("images", "captions"), how many and of how many.
+
+        A kill at any moment costs at most the batch in hand. Raises DatasetError for such a folder
+        and for unusable captions, StoreError when another process writes, ConfigError for patterns.
+        """
+        with ExitStack() as stack:
+            if rebuild:
+                self._roots = self._roots or self._recover_roots()
+            store = stack.enter_context(
+                SqliteStore.open(self.directory, write=True, rebuild=rebuild)
+            )
+            if rebuild and is_index(self.directory / _ATTIC):
+                SqliteStore.open(self.directory / _ATTIC, write=True, rebuild=True).close()
+            store.use_model(_model(self.encoder))
+            roots = self._sync_roots(store)
+            attic = Attic(self._open_attic)
+            stack.callback(attic.close)
+            cache = None
+            with suppress(StoreError):  # without a cache there is only more to do
+                cache = stack.enter_context(VectorCache.open())
+            parts = Parts(store, attic, self.encoder, self.location, Failures.of(store), cache)
+            result = sync(parts, roots, patterns=ignore, prune=prune, progress=progress)
+            if captions is not None:
+                found = captions_below(Path(captions), roots)
+                _, missing = attach(store, self.location, found)
+                result = replace(result, skipped=(*result.skipped, *found.skipped, *missing))
+            report = progress or (lambda _what, _done, _total: None)
+            texts = embed_captions(
+                store, self.encoder, lambda done, total: report("captions", done, total)
+            )
+            if result.embedded or result.deleted or texts:
+                store.optimise()
+        return replace(result, captions=texts)
+
+    def search(
+        self,
+        query: str | Path | Query | FloatArray,
+        *,
+        top: int = 12,
+        skip: int = 0,
+        where: str | Filter | None = None,
+        by: By = "vectors",
+        min_confidence: float = 0.0,
+        near_duplicates: bool = False,
+    ) -> list[Hit]:
+        """Return the images that fit best, best first.
+
+        query: a sentence (its language: `miniclip.index.query`), the path of an example image, a
+        Query of several, or a vector (D,) float32 of unit length. skip: hits to pass over. where: a
+        condition such as "taken >= 2024". by: what ranks: vectors, the text of captions and names,
+        or both. min_confidence: 0..1, below which an image is no match; sentences only.
+        near_duplicates: fold copies into the best of them. Raises ConfigError for what cannot be
+        understood, ImageError for an unreadable example, StoreError when there is no index.
+        """
+        store = self.store
+        if isinstance(query, str):
+            query = parse_query(query)
+        if isinstance(query, Query):
+            vector, wanted = query_vector(self.encoder, query), query.wanted
+        else:
+            vector = image_query(self.encoder, query) if isinstance(query, Path) else query
+            wanted = ()
+        question = Question(
+            vector=vector,
+            wanted=vector if wanted else None,
+            words=" ".join(wanted),
+            by=by,
+            top=top,
+            skip=skip,
+            where=parse_where(where) if isinstance(where, str) else where,
+            min_confidence=min_confidence,
+            near_duplicates=near_duplicates,
+        )
+        judge = Relevance.of(self.encoder) if min_confidence and wanted else None
+        return [self._hit(found) for found in ask(store, question, judge).hits]
+
+    def match(self, image: Path | str, *, top: int = 5) -> list[ScoredText]:
+        """Return the captions of the index that fit an image best, with their cosines."""
+        return self.store.nearest_texts(image_query(self.encoder, Path(image)), top=top)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Iterate over the images by id, with absolute paths; needs no model."""
+        store = self._reader()
+        ids = store.ids().tolist()
+        for start in range(0, len(ids), 1024):
+            for image in store.records(ids[start : start + 1024]):
+                yield replace(image, path=os.fspath(self.location.path(image.place)))
+
+    def __len__(self) -> int:
+        return self._reader().count() if self.location.exists else 0
+
+    def _hit(self, found: Found) -> Hit:
+        return Hit(
+            self.location.path(found.record.place),
+            found.cosine,
+            member=found.record.member,
+            confidence=found.confidence,
+            alike=tuple(self.location.path(twin.place) for twin in found.alike),
+        )
+
+    def close(self) -> None:
+        """Let go of the files; the next use opens them again."""
+        with self._lock:
+            if self._store:
+                self._store.close()
+                self._store, self._has_model = None, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _reader(self) -> Store:
+        with self._lock:
+            if self._store is None:
+                if not self.location.exists:
+                    raise StoreError(
+                        f"there is no index in {self.directory}; make one with: miniclip index "
+                        + (" ".join(map(str, self._roots)) or "FOLDER")
+                    )
+                self._store = SqliteStore.open(self.directory, write=False)
+            return self._store
+
+    def _sync_roots(self, store: Store) -> list[Path]:
+        """Remember the folders that the index was opened with; return those to bring in step."""
+        known = self._known_roots(store.settings())
+        both = outermost([*known, *self._roots])
+        if both != known:
+            names = [self.location.place(root).path for root in both]
+            store.remember({ROOTS: json.dumps(names)})
+        return self._roots or both
+
+    def _recover_roots(self) -> list[Path]:
+        """Read the folders of an index that is to be thrown away, if it can still be read."""
+        with suppress(StoreError):
+            return list(self.roots)
+        return []
+
+    def _known_roots(self, settings: Mapping[str, str]) -> list[Path]:
+        names = json.loads(settings.get(ROOTS, "[]"))
+        return [(self.location.base or Path()) / name for name in names]
+
+    def _open_attic(self, create: bool) -> Store | None:
+        directory = self.directory / _ATTIC
+        if not create and not is_index(directory):
+            return None
+        store = SqliteStore.open(directory, write=True)
+        store.use_model(_model(self.encoder))
+        return store
+
+
+def _model(encoder: Encoder) -> Model:
+    return Model(encoder.fingerprint, encoder.name, encoder.embedding_dim)
