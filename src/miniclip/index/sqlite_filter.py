@@ -23,7 +23,7 @@ from miniclip.index.store import (
 )
 
 MAX_DEPTH = 200  # SQLite takes 1,000 levels of its own, a few to each of ours
-MAX_VALUES = 10_000  # SQLite takes 32,766
+MAX_VALUES = 1_000  # SQLite takes 32,766, slowly
 
 Value = bytes | str | int | float
 

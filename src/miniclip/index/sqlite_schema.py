@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from miniclip.errors import StoreError
-from miniclip.index.store import DamagedStoreError
+from miniclip.index.store import REBUILD, DamagedStoreError
 
 DATABASE_FILE = "index.sqlite3"
 BUSY_SECONDS = 60.0
@@ -64,8 +64,6 @@ MIGRATIONS = (
         ) WITHOUT ROWID""",
     ),
 )
-
-REBUILD = "run miniclip index --rebuild on its folder: everything is made again from the images"
 
 # What the surroundings cause.
 _SURROUNDINGS = {
@@ -129,8 +127,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         version = _version(connection)  # once more, now that nobody else can change it
-        if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-            raise DamagedStoreError(f"{path} is a database, but no index of miniclip; {REBUILD}")
+        _check_ours(connection, path, version)
         for step in MIGRATIONS[version:]:
             for statement in step:
                 connection.execute(statement)
@@ -145,11 +142,17 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer miniclip (format {version}, this one knows "
             f"{len(MIGRATIONS)}); upgrade miniclip, or {REBUILD}"
         )
+    _check_ours(connection, path, version)
     if version < len(MIGRATIONS):
         raise StoreError(
             f"the index at {path.parent} is not ready for this miniclip (format {version} of "
             f"{len(MIGRATIONS)}); run miniclip index on its folder once"
         )
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise DamagedStoreError(f"{path} is a database, but no index of miniclip; {REBUILD}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -29,7 +29,6 @@ from miniclip.index.lock import WriterLock
 from miniclip.index.sqlite_filter import condition
 from miniclip.index.sqlite_schema import (
     DATABASE_FILE,
-    REBUILD,
     NewerVersionError,
     connect,
     snapshot,
@@ -39,6 +38,7 @@ from miniclip.index.sqlite_schema import (
 from miniclip.index.sqlite_upkeep import GRAPH_FROM, optimise, tidy
 from miniclip.index.sqlite_vectors import VectorTable, bury
 from miniclip.index.store import (
+    REBUILD,
     DamagedStoreError,
     Filter,
     ImageRecord,
@@ -215,6 +215,15 @@ class SqliteStore:
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         table, _ = self._image_table()
         return self._read(lambda db: table.vectors(db, ids))
+
+    def embedded(self, ids: Sequence[int]) -> tuple[list[ImageRecord], FloatArray]:
+        table, _ = self._image_table()
+
+        def answer(db: sqlite3.Connection) -> tuple[list[ImageRecord], FloatArray]:
+            found = images_of.records(db, table.having(db, ids))
+            return found, table.vectors(db, [record.id for record in found])
+
+        return self._read(answer)
 
     def verify(self) -> int:
         """Check the database and every vector; return the number of these. DamagedStoreError."""

@@ -20,8 +20,8 @@ import numpy as np
 from miniclip.arrays import IntArray
 from miniclip.errors import StoreError
 from miniclip.index.nearest import Graph
-from miniclip.index.sqlite_schema import REBUILD, transaction
-from miniclip.index.store import DamagedStoreError
+from miniclip.index.sqlite_schema import transaction
+from miniclip.index.store import REBUILD, DamagedStoreError
 from miniclip.index.vector_matrix import append_rows, map_rows, sync_directory
 
 GRAPH_FROM = 250_000  # rows from which a graph pays; see docs/index.md

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from miniclip.arrays import FloatArray, IntArray, unit_rows
 from miniclip.errors import StoreError
 from miniclip.index.nearest import Found, Graph, nearest_rows, rescored
-from miniclip.index.sqlite_schema import REBUILD
 from miniclip.index.sqlite_upkeep import new_file, open_graph
-from miniclip.index.store import DamagedStoreError, Model
+from miniclip.index.store import REBUILD, DamagedStoreError, Model
 from miniclip.index.vector_matrix import HalfArray, append_rows, map_rows, sync_directory
 
 Kind = Literal["image", "text"]
@@ -117,6 +116,15 @@ class VectorTable:
         """Return the number of the matrix in the tables; -1 when there is none."""
         matrix = self._find(db)
         return matrix["id"] if matrix else -1
+
+    def having(self, db: sqlite3.Connection, items: Sequence[int]) -> list[int]:
+        """Return those of the items that have a vector, in their order."""
+        found = db.execute(
+            "SELECT item FROM vectors WHERE matrix = ? AND item IN (SELECT value FROM json_each(?))",
+            (self.matrix_id(db), json.dumps([int(item) for item in items])),
+        )
+        kept = {item for (item,) in found}
+        return [item for item in items if item in kept]
 
     def vectors(self, db: sqlite3.Connection, items: Sequence[int]) -> FloatArray:
         """Return (n, D) float32 unit rows in the order of the items."""

@@ -19,6 +19,8 @@ from miniclip.errors import StoreError
 
 # Errors
 
+REBUILD = "run miniclip index --rebuild on its folder: everything is made again from the images"
+
 
 class DamagedStoreError(StoreError):
     """Files that are truncated, altered or no index at all; the message names the cure."""
@@ -266,6 +268,14 @@ class Store(Protocol):
         """Return (n, D) float32 unit rows of the model in use, in the order asked for.
 
         StoreError for an id without one.
+        """
+        ...
+
+    def embedded(self, ids: Sequence[int]) -> tuple[list[ImageRecord], FloatArray]:
+        """Return images and their vectors (n, D) float32 unit rows, in the order asked for.
+
+        Both are of one moment; images without a vector of the model in use, and those deleted
+        meanwhile, are left out.
         """
         ...
 

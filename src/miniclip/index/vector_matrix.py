@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.errors import StoreError
-from miniclip.index.store import DamagedStoreError
+from miniclip.index.store import REBUILD, DamagedStoreError
 
 HalfArray = NDArray[np.float16]
 _HALF = np.dtype("<f2")
@@ -51,10 +51,11 @@ def map_rows(path: Path, *, rows: int, dim: int) -> HalfArray:
     if not rows:
         return np.empty((0, dim), dtype=_HALF)
     try:
-        if path.stat().st_size < size:
+        found = path.stat().st_size
+        if found < size:
             raise DamagedStoreError(
-                f"{path} is truncated: {path.stat().st_size} bytes where {rows} vectors of {dim} "
-                "numbers need " + str(size)
+                f"{path} is truncated to {found} of {size} bytes ({rows} vectors of {dim} "
+                f"numbers); {REBUILD}"
             )
         return np.memmap(path, dtype=_HALF, mode="r", shape=(rows, dim))
     except FileNotFoundError:
