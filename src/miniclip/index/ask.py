@@ -121,10 +121,9 @@ def _judge(
     store: Store, question: Question, relevance: Relevance | None, ids: Sequence[int]
 ) -> list[tuple[Found, bool]]:
     """Return each candidate, and whether it counts as a hit."""
-    records = store.records(ids)
+    records, embeddings = store.embedded(ids)
     if not records:
         return []
-    embeddings = store.vectors([record.id for record in records])
     cosines = (embeddings @ question.vector).tolist()
     confidences: list[float | None] = [None] * len(records)
     if relevance is not None and question.wanted is not None:
@@ -149,9 +148,11 @@ def spelled_out(record: ImageRecord, words: str) -> bool:
 
 
 def _folded(store: Store, hits: list[Found]) -> list[Found]:
+    records, embeddings = store.embedded([hit.record.id for hit in hits])
+    there = {record.id for record in records}  # another process may have deleted some meanwhile
+    hits = [hit for hit in hits if hit.record.id in there]
     if not hits:
         return []
-    embeddings = store.vectors([hit.record.id for hit in hits])
     return [
         Found(
             hits[first].record,

@@ -120,7 +120,8 @@ class VectorTable:
     def having(self, db: sqlite3.Connection, items: Sequence[int]) -> list[int]:
         """Return those of the items that have a vector, in their order."""
         found = db.execute(
-            "SELECT item FROM vectors WHERE matrix = ? AND item IN (SELECT value FROM json_each(?))",
+            "SELECT item FROM vectors WHERE matrix = ? "
+            "AND item IN (SELECT value FROM json_each(?))",
             (self.matrix_id(db), json.dumps([int(item) for item in items])),
         )
         kept = {item for (item,) in found}
