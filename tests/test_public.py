@@ -16,6 +16,7 @@ from tests.tiny_bundle import COLOURS
 
 PUBLIC = [
     "Bundle",
+    "Classifier",
     "Encoder",
     "ImageSource",
     "Index",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from miniclip.bundle import Bundle
+    from miniclip.classifier import Classifier
     from miniclip.collection import Index
     from miniclip.datasets.captions import read_captions
     from miniclip.embed import embed_all, embed_stream
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bundle",
+    "Classifier",
     "Encoder",
     "ImageSource",
     "Index",
@@ -39,6 +41,7 @@ __all__ = [
 
 _MODULE_OF = {
     "Bundle": "bundle",
+    "Classifier": "classifier",
     "Encoder": "encoder",
     "ImageSource": "images",
     "Index": "collection",

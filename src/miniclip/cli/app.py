@@ -14,13 +14,15 @@ import typer
 
 from miniclip import __version__
 from miniclip.cli import classify as classify_verb
-from miniclip.cli import demo, embed, evaluate, export, match, models, search, train
+from miniclip.cli import demo, embed, evaluate, export, match, models, search, train, transfer
+from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
+from miniclip.cli import predict as predict_verb
 from miniclip.errors import MiniClipError
 
 app = typer.Typer(
     name="miniclip",
-    help="Search, name and classify images with words; train and evaluate a CLIP of your own.",
+    help="Search, name and classify images with words; fit classifiers; train a CLIP of your own.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -33,6 +35,9 @@ app.command()(search.search)
 app.command()(match.match)
 app.command()(classify_verb.classify)
 app.command()(embed.embed)
+app.command()(fit_verb.fit)
+app.command()(predict_verb.predict)
+app.command()(transfer.transfer)
 app.command()(train.train)
 app.add_typer(evaluate.app)
 app.command()(export.export)

@@ -1,4 +1,4 @@
-"""`miniclip evaluate`: how good a model is at retrieval and at zero-shot classification."""
+"""`miniclip evaluate`: how good a model is at retrieval and at classification, fitted or not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from miniclip.cli import options, output
 
 if TYPE_CHECKING:
+    from miniclip.evaluate.classifier import EvaluationResult
     from miniclip.evaluate.retrieval import RetrievalResult
     from miniclip.evaluate.zeroshot import ZeroShotResult
 
@@ -19,12 +20,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-ImageColumn = Annotated[
-    str | None,
-    typer.Option("--image-column", metavar="NAME", help="Column or JSON key of the image's path."),
-]
 
 
 @app.command()
@@ -55,7 +50,7 @@ def retrieval(
             "jsonl, parquet or webdataset.",
         ),
     ] = None,
-    image_column: ImageColumn = None,
+    image_column: options.ImageColumn = None,
     caption_column: Annotated[
         str | None,
         typer.Option("--caption-column", metavar="NAME", help="Column or JSON key of the caption."),
@@ -103,11 +98,8 @@ def zeroshot(
             "--labels", metavar="FILE", help="What a class is called: folder<TAB>name, one a line."
         ),
     ] = None,
-    image_column: ImageColumn = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option("--label-column", metavar="NAME", help="Column of the label in a table."),
-    ] = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
     templates: options.Templates = None,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
@@ -127,8 +119,105 @@ def zeroshot(
     _show(result, encoder.name, len(labelled) + len(labelled.skipped), strict, json)
 
 
+@app.command()
+def classifier(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A fitted model.", show_default=False)
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="New labelled images: a folder per class, or a CSV with path and label.",
+            show_default=False,
+        ),
+    ],
+    recalibrate: Annotated[
+        int,
+        typer.Option(
+            "--recalibrate",
+            min=0,
+            metavar="N",
+            help="Fit temperature, sets and threshold anew on N of these images, judge on the "
+            "others.",
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="MODEL", help="Write the recalibrated model to a directory."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report page.")
+    ] = None,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option("--skip-unknown", help="Skip images of classes that the model does not know."),
+    ] = False,
+    group_regex: options.GroupRegex = None,
+    group_column: options.GroupColumn = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the images drawn to recalibrate.")] = 0,
+    bundle: options.Bundle = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+) -> None:
+    """Measure a fitted classifier on new labelled images, and how far these are from its own.
+
+    Classes are matched by name. The figures are those of `miniclip fit`, with drift.
+    """
+    from miniclip.datasets.labelled_splits import read_labelled_splits
+    from miniclip.evaluate.classifier import evaluate_classifier
+    from miniclip.index.vector_cache import VectorCache
+    from miniclip.onnx_encoder import OnnxEncoder
+    from miniclip.probe.model import ClassifierModel, recalibrated, refuse_place
+
+    if out and not recalibrate:
+        raise typer.BadParameter("-o writes the recalibrated model; give --recalibrate N with it")
+    if out:
+        refuse_place(out)
+    opened = ClassifierModel.open(model)
+    splits = read_labelled_splits(
+        data,
+        group_regex=group_regex,
+        group_column=group_column,
+        image_column=image_column,
+        label_column=label_column,
+    )
+    encoder = OnnxEncoder.open(opened.find_bundle(bundle))
+    total = len(splits) * len(opened.views)
+    with VectorCache.open() as cache, output.progress_bar("embedding", total) as progress:
+        result = evaluate_classifier(
+            opened,
+            encoder,
+            splits,
+            cache,
+            recalibrate=recalibrate,
+            skip_unknown=skip_unknown,
+            seed=seed,
+            progress=progress,
+        )
+    if html:
+        from miniclip.report.classifier import write_evaluation_report
+
+        files = {source.name: source.path for source in splits.labelled.sources if source.path}
+        write_evaluation_report(html, result, files=files, command=output.command_line())
+    if out and result.rules:
+        recalibrated(opened, result.rules, out)
+        output.note(f"wrote the recalibrated model to {out}")
+    for warning in result.warnings:
+        output.warn(warning)
+    _show(result, encoder.name, len(splits) + len(splits.labelled.skipped), strict, json)
+
+
 def _show(
-    result: RetrievalResult | ZeroShotResult, bundle: str, total: int, strict: bool, json: bool
+    result: RetrievalResult | ZeroShotResult | EvaluationResult,
+    bundle: str,
+    total: int,
+    strict: bool,
+    json: bool,
 ) -> None:
     if json:
         output.print_json({"bundle": bundle, **result.to_dict()})

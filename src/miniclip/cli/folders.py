@@ -29,10 +29,7 @@ def list_images(roots: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
         roots, on_unreadable=lambda path, why: unreadable.append(Skipped(str(path), why))
     )
     paths = list(dict.fromkeys(found))  # a file may be named beside its folder
-    if not paths:
-        refuse_nothing(unreadable)
-        named = ", ".join(map(str, roots))
-        raise DatasetError(f"there is no image below {named}; name a folder that holds images")
+    refuse_empty(len(paths), unreadable, roots)
     return paths, unreadable
 
 
@@ -50,6 +47,14 @@ def embed_folders(encoder: Encoder, roots: Sequence[Path]) -> CachedSet:
     if not found.paths:
         refuse_nothing(found.skipped)
     return replace(found, skipped=(*unreadable, *found.skipped))
+
+
+def refuse_empty(images: int, skipped: Sequence[Skipped], roots: Sequence[Path]) -> None:
+    """Raise DatasetError when there is no image at all."""
+    if not images:
+        refuse_nothing(skipped)
+        named = ", ".join(map(str, roots))
+        raise DatasetError(f"there is no image below {named}; name a folder that holds images")
 
 
 def refuse_nothing(skipped: Sequence[Skipped]) -> None:

@@ -39,3 +39,29 @@ Templates = Annotated[
         show_default=False,
     ),
 ]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", metavar="NAME", help="Column or JSON key of the image's path."),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label-column", metavar="NAME", help="Column of the label in a table."),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--group-column", metavar="NAME", help="Column of a table; its images stay together."
+    ),
+]
+GroupRegex = Annotated[
+    str | None,
+    typer.Option(
+        "--group-regex",
+        metavar="REGEX",
+        help="Images in whose file name it matches the same text stay together: '(patient\\d+)'.",
+    ),
+]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option("--split-column", metavar="NAME", help="Column that says train, val or test."),
+]

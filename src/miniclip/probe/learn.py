@@ -26,7 +26,6 @@ from miniclip.probe.heads.head import (
     fit_head,
 )
 from miniclip.probe.prepare import Prepared, check_classes
-from miniclip.probe.results import Curves
 from miniclip.probe.splits import make_folds
 from miniclip.prompts import DEFAULT_TEMPLATES
 from miniclip.settings import overridden
@@ -38,6 +37,26 @@ _CALIBRATION_FOLDS = 5  # in which a val part is judged, each by the rules of th
 Labelled = tuple[FloatArray, IntArray]  # rows (N, F) float32 and labels (N,) int64
 
 
+class EpochCurves(Protocol):
+    """Loss and accuracy after each epoch, E numbers each."""
+
+    @property
+    def train_loss(self) -> tuple[float, ...]:
+        """In nats, with dropout at work."""
+
+    @property
+    def validation_loss(self) -> tuple[float, ...]:
+        """In nats."""
+
+    @property
+    def train_accuracy(self) -> tuple[float, ...]:
+        """In 0..1."""
+
+    @property
+    def validation_accuracy(self) -> tuple[float, ...]:
+        """In 0..1."""
+
+
 class TrainedMlp(Protocol):
     """What a trainer gives back."""
 
@@ -46,7 +65,7 @@ class TrainedMlp(Protocol):
         """The fitted head, free of the library that trained it."""
 
     @property
-    def curves(self) -> Curves:
+    def curves(self) -> EpochCurves:
         """Loss and accuracy by epoch."""
 
 
@@ -78,7 +97,8 @@ class HeadChoice:
     preset: str | None = None
     seed: int = 0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise ConfigError for what no head can use."""
         if self.kind not in HEADS:
             raise ConfigError(f"head is {self.kind!r}; choose one of {', '.join(HEADS)}")
         if self.preset and self.kind != "mlp":
@@ -107,7 +127,7 @@ class Learnt:
     learnt_from: IntArray
     warnings: tuple[str, ...] = ()
     straddling: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    straddling_scores: Scores | None = None
+    straddling_scores: Scores = field(default_factory=lambda: np.empty((0, 0), dtype=np.float64))
 
     @property
     def cross_fitted(self) -> bool:
@@ -183,6 +203,7 @@ def head_fitter(
     encoder: makes the prompts of heads that need them. MissingExtraError for an MLP without a
     trainer.
     """
+    choice.check()
     if choice.kind == "mlp":
         if trainer is None:
             raise MissingExtraError("The mlp head", "train")
@@ -214,7 +235,8 @@ def _mlp_fitter(choice: HeadChoice, classes: int, trainer: MlpTrainer) -> FitHea
     """Fit an MLP whose epoch, where training may stop early, is chosen on rows of its own."""
 
     def fit(rows: Rows, labels: IntArray, groups: IntArray) -> Head:
-        dealt = make_folds(labels, groups, folds=_VALIDATION_FOLDS, seed=choice.seed)
+        # By groups alone: a class too small for so many folds must not stop the training.
+        dealt = make_folds(np.zeros_like(labels), groups, folds=_VALIDATION_FOLDS, seed=choice.seed)
         judged = dealt.fold_of == 0
         fitted = ~judged if choice.preset is None else np.ones_like(judged)
         return trainer(

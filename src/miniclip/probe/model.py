@@ -17,7 +17,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,11 +44,13 @@ _CURE = "fit the model again, or get the directory from where it came"
 class Reference:
     """The images that the head has learnt from, and what held-out ones looked like.
 
-    labels: (N,) int64. features: (N, F) float16, of the plain view. confidence, distance: (H,)
-    float32 of held-out images, calibrated and to the gate, against which drift is measured.
+    contents: sha256 of the files. labels: (N,) int64. features: (N, F) float16, of the plain view.
+    confidence, distance: (H,) float32 of held-out images, calibrated and to the gate, against which
+    drift is measured.
     """
 
     names: tuple[str, ...]
+    contents: tuple[str, ...]
     labels: IntArray
     features: NDArray[np.float16] = field(repr=False)
     confidence: FloatArray = field(repr=False)
@@ -106,13 +108,15 @@ class ClassifierModel:
         head = facts["head"]
         reference = _read_arrays(directory / REFERENCE_FILE)
         images = json.loads((directory / IMAGES_FILE).read_text(encoding="utf-8"))
+        learnt_from = [image for image in images if image["learnt_from"]]
         return cls(
             classes=tuple(facts["classes"]),
             head=load_head(head["kind"], head["settings"], _read_arrays(directory / HEAD_FILE)),
             rules=Rules.from_dict(facts["rules"]),
             gate=load_gate(facts["gate"], _read_arrays(directory / GATE_FILE)),
             reference=Reference(
-                tuple(image["name"] for image in images if image["learnt_from"]),
+                tuple(image["name"] for image in learnt_from),
+                tuple(image["content"] for image in learnt_from),
                 reference["labels"],
                 reference["features"],
                 reference["confidence"],
@@ -209,6 +213,19 @@ def write_model(directory: Path, contents: Mapping[str, bytes], bundle: Path | N
             f"cannot write the model {directory} ({error}); check the folder, its permissions and "
             "the disk, or choose another place"
         ) from error
+
+
+def recalibrated(model: ClassifierModel, rules: Rules, directory: Path) -> None:
+    """Write a copy of a model directory with other rules; errors as `write_model`.
+
+    Its figures are those of the fit, so the copy leaves them out.
+    """
+    if model.directory is None:
+        raise ConfigError("the model has no directory; write it first")
+    images = (model.directory / IMAGES_FILE).read_bytes()
+    own = model.directory / BUNDLE_FOLDER
+    contents = replace(model, rules=rules).files() | {IMAGES_FILE: images}
+    write_model(directory, contents, bundle=own if own.is_dir() else None)
 
 
 def refuse_place(directory: Path) -> None:

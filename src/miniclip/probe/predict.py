@@ -124,9 +124,9 @@ class Predictor:
         return tuple((self.model.classes[label], float(probabilities[label])) for label in order)
 
     def _reason(self, share: float, automatic: bool, foreign: bool, distance: float) -> str:
-        gate, threshold = self.model.gate, self.model.rules.threshold
+        limit, threshold = self.model.gate.threshold, self.model.rules.threshold
         if foreign:
-            return f"unlike the training images: distance {distance:.3g}, limit {gate.limit:.3g}"
+            return f"unlike the training images: distance {distance:.3g}, limit {limit:.3g}"
         if automatic:
             return f"sure enough: {share:.1%}, {threshold:.1%} is needed"
         if threshold > 1:

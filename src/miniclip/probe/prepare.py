@@ -32,7 +32,8 @@ class Prepared:
 
     labels: (N,) int64 in [0, C). part: (N,) of "train", "val", "test". group: (N,) int64; images of
     one group are the same picture, or belong together by the data set's own word. repeats: found
-    among all N. skipped: whatever was left out on the way, and why.
+    among these and those that were left out for them. skipped: whatever was left out on the way,
+    and why.
     """
 
     name: str
@@ -83,27 +84,28 @@ def prepare(
         )
     row_of = {source.name: row for row, source in enumerate(labelled.sources)}
     rows = np.array([row_of[name] for name in table.names])
+    repeats = find_repeats(table, labelled.labels[rows])
+    given = splits.groups and [splits.groups[row] for row in rows]
+    group = join_groups(repeats.group, given)
     torn = _two_labels(table, labelled.labels[rows], labelled.classes)
     kept = np.array([name not in torn for name in table.names])
     if not kept.any():
         raise DatasetError(
             f"every image of {labelled.name} also stands under another label; sort them anew"
         )
-    rows, table = rows[kept], table.rows(kept)
-    repeats = find_repeats(table, labelled.labels[rows])
+    rows = rows[kept]
     skipped = (
         *labelled.skipped,
         *table.skipped,
         *(Skipped(name, reason) for name, reason in torn.items()),
     )
-    given = splits.groups and [splits.groups[row] for row in rows]
     return Prepared(
         name=labelled.name,
         classes=labelled.classes,
-        table=table,
+        table=table.rows(kept),
         labels=labelled.labels[rows],
         part=splits.part[rows],
-        group=join_groups(repeats.group, given),
+        group=group[kept],
         repeats=repeats,
         skipped=skipped,
         warnings=_warnings(splits, labelled.name),

@@ -14,7 +14,7 @@ from miniclip.arrays import IntArray
 from miniclip.probe.calibration import softmax
 from miniclip.probe.comparison import compare
 from miniclip.probe.cross_fit import training_rows, view_scores
-from miniclip.probe.learn import Learnt, MlpTrainer
+from miniclip.probe.learn import EpochCurves, Learnt, MlpTrainer
 from miniclip.probe.prepare import Prepared
 from miniclip.probe.results import Curves, PresetComparison, PresetRun
 from miniclip.probe.scores import score_classifier
@@ -41,7 +41,7 @@ def compare_presets(
     done = 0
     for preset in PRESETS:
         scores = np.empty_like(learnt.scores)
-        curves: list[Curves] = []
+        curves: list[EpochCurves] = []
         for train, inside in _rounds(learnt):
             rows, row_labels, _ = training_rows(
                 prepared.table, prepared.labels, prepared.group, train
@@ -76,7 +76,7 @@ def compare_presets(
     )
 
 
-def mean_curves(curves: Sequence[Curves]) -> Curves:
+def mean_curves(curves: Sequence[EpochCurves]) -> Curves:
     """Average curves of several trainings, epoch by epoch, as far as the shortest goes."""
     parts = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
     epochs = min(len(one.train_loss) for one in curves)

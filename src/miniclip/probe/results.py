@@ -18,7 +18,9 @@ from miniclip.embed import Skipped
 from miniclip.metrics import Interval
 from miniclip.probe.calibration import ReliabilityBin
 from miniclip.probe.comparison import Comparison
+from miniclip.probe.duplicates import RepeatPair
 from miniclip.probe.scores import ClassifierScores, Score
+from miniclip.probe.shortcuts import Shortcut
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Return accuracy, macro_f1, ece and coverage first, then the rest."""
-        scores = self.scores.to_dict()
+        scores = to_json(self.scores)
         return {
             **{name: scores[name] for name in ("accuracy", "macro_f1", "ece")},
             "coverage": to_json(self.conformal.coverage),
@@ -139,15 +141,6 @@ class GateResult:
 
     kind: str
     refused: Score
-
-
-@dataclass(frozen=True)
-class RepeatPair:
-    """Two files that show the same picture."""
-
-    first: str
-    second: str
-    exact: bool
 
 
 @dataclass(frozen=True)
@@ -180,16 +173,6 @@ class NaiveResult:
 
     accuracy: Score
     macro_f1: Score
-
-
-@dataclass(frozen=True)
-class ShortcutResult:
-    """How well the class is told without looking at the picture; warning: when that is too well."""
-
-    name: str
-    accuracy: Score
-    chance: float
-    warning: str | None
 
 
 @dataclass(frozen=True)
@@ -298,7 +281,7 @@ class FitResult:
     naive: NaiveResult
     gate: GateResult
     repeats: RepeatsResult
-    shortcuts: tuple[ShortcutResult, ...]
+    shortcuts: tuple[Shortcut, ...]
     doubts: tuple[LabelDoubt, ...]
     next_to_label: tuple[str, ...]
     held_out: tuple[HeldOutImage, ...] = field(repr=False)

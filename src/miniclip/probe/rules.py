@@ -7,17 +7,20 @@ by rules that were fitted on the other folds. The head itself is fitted elsewher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import IntArray
-from miniclip.probe.abstain import Decision, choose_threshold
+from miniclip.metrics import Interval
+from miniclip.probe.abstain import choose_threshold
 from miniclip.probe.calibration import fit_temperature, softmax
 from miniclip.probe.conformal import coins_of, conformal_quantiles, prediction_sets
 from miniclip.probe.heads.head import Scores
+from miniclip.probe.intervals import Score
+from miniclip.probe.results import to_json
 
 Array = NDArray[np.float64]
 
@@ -43,12 +46,16 @@ class Rules:
 
     temperature: divides scores. quantiles: float64, (1,) or, one for each class, (C,).
     threshold: calibrated confidence from which a label needs no person; above 1: always a person.
+    promised: the error of decisions without a person, as expected of this threshold. fitted_on: how
+    many images.
     """
 
     settings: RuleSettings
     temperature: float
     quantiles: Array
     threshold: float
+    promised: Score
+    fitted_on: int
 
     def probabilities(self, scores: NDArray[Any]) -> Array:
         """Calibrated: (N, C) -> (N, C) float64, rows sum to 1."""
@@ -61,31 +68,31 @@ class Rules:
 
     def automatic(self, probabilities: Array) -> NDArray[np.bool_]:
         """Which images need no person: (N,) bool."""
-        return probabilities.max(axis=1) >= self.threshold
+        chosen: NDArray[np.bool_] = probabilities.max(axis=1) >= self.threshold
+        return chosen
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `model.json` keeps."""
-        settings = self.settings
         return {
+            "settings": asdict(self.settings),
             "temperature": self.temperature,
             "quantiles": self.quantiles.tolist(),
             "threshold": self.threshold,
-            "alpha": settings.alpha,
-            "sets": settings.sets,
-            "per_class": settings.per_class,
-            "target_error": settings.target_error,
-            "seed": settings.seed,
+            "promised": to_json(self.promised),
+            "fitted_on": self.fitted_on,
         }
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
         """Read what `to_dict` wrote; KeyError, TypeError or ValueError for anything else."""
-        names = ("alpha", "sets", "per_class", "target_error", "seed")
+        promised = facts["promised"]
         return cls(
-            RuleSettings(**{name: facts[name] for name in names}),
-            float(facts["temperature"]),
-            np.array(facts["quantiles"], dtype=np.float64),
-            float(facts["threshold"]),
+            settings=RuleSettings(**facts["settings"]),
+            temperature=float(facts["temperature"]),
+            quantiles=np.array(facts["quantiles"], dtype=np.float64),
+            threshold=float(facts["threshold"]),
+            promised=Score(promised["value"], Interval(*promised["interval"]), promised["method"]),
+            fitted_on=int(facts["fitted_on"]),
         )
 
 
@@ -122,7 +129,7 @@ class Judged:
     automatic: NDArray[np.bool_]
 
 
-def fit_rules(held: HeldOut, settings: RuleSettings) -> tuple[Rules, Decision]:
+def fit_rules(held: HeldOut, settings: RuleSettings) -> Rules:
     """Fit temperature, set quantiles and threshold, all on the same held-out images."""
     temperature = fit_temperature(held.scores, held.labels)
     probabilities = softmax(held.scores, temperature)
@@ -141,7 +148,14 @@ def fit_rules(held: HeldOut, settings: RuleSettings) -> tuple[Rules, Decision]:
         held.group,
         seed=settings.seed,
     )
-    return Rules(settings, temperature, quantiles, decision.threshold), decision
+    return Rules(
+        settings=settings,
+        temperature=temperature,
+        quantiles=quantiles,
+        threshold=decision.threshold,
+        promised=decision.expected_error,
+        fitted_on=len(held),
+    )
 
 
 def judge(rules: Rules, scores: Scores, contents: Sequence[str]) -> Judged:
@@ -161,7 +175,7 @@ def cross_judge(held: HeldOut, fold_of: IntArray, settings: RuleSettings) -> Jud
     )
     for fold in np.unique(fold_of):
         inside = fold_of == fold
-        rules, _ = fit_rules(held.take(~inside), settings)
+        rules = fit_rules(held.take(~inside), settings)
         own = held.take(inside)
         one = judge(rules, own.scores, own.contents)
         judged.probabilities[inside] = one.probabilities

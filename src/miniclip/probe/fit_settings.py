@@ -1,0 +1,60 @@
+"""The choices of a fit, checked before any work. What they do is written where they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from miniclip.errors import ConfigError
+from miniclip.probe.conformal import METHODS
+from miniclip.probe.learn import HeadChoice
+from miniclip.probe.rules import RuleSettings
+from miniclip.views import named_views
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """All choices of a fit; see the options of `miniclip fit`.
+
+    overrides: "key=value" for the head; mlp_overrides: for the presets that are compared. rivals:
+    other heads to be compared on the same folds.
+    """
+
+    head: str = "logistic"
+    overrides: tuple[str, ...] = ()
+    preset: str | None = None
+    compare_presets: bool = False
+    mlp_overrides: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    views: str = "plain"
+    folds: int = 5
+    seed: int = 0
+    target_error: float = 0.01
+    alpha: float = 0.1
+    sets: str = "lac"
+    per_class_sets: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse unusable values before any work."""
+        named_views(self.views)
+        for choice in (self.choice, *map(HeadChoice, self.rivals)):
+            choice.check()
+        if not 0 < self.alpha < 1:
+            raise ConfigError(f"alpha is {self.alpha}; give a share above 0 and below 1")
+        if not 0 <= self.target_error < 1:
+            raise ConfigError(
+                f"target_error is {self.target_error}; give a share from 0 to below 1, such as 0.01"
+            )
+        if self.sets not in METHODS:
+            raise ConfigError(f"sets is {self.sets!r}; choose one of {', '.join(METHODS)}")
+
+    @property
+    def choice(self) -> HeadChoice:
+        """Which head, and how."""
+        return HeadChoice(self.head, self.overrides, self.preset, self.seed)
+
+    @property
+    def rules(self) -> RuleSettings:
+        """What the rules aim at."""
+        return RuleSettings(
+            self.alpha, self.sets, self.per_class_sets, self.target_error, self.seed
+        )
