@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from miniclip.arrays import FloatArray
+from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError
 from miniclip.index.hybrid import fuse
 from miniclip.index.near_duplicates import COSINE, fold
-from miniclip.index.relevance import Relevance
+from miniclip.index.query import Query, query_vector, wanted_vector
+from miniclip.index.relevance import CROWD, Relevance
 from miniclip.index.store import Filter, ImageRecord, Store
 
 By = Literal["vectors", "text", "both"]
@@ -27,10 +29,10 @@ _SHORT = 3  # letters; shorter words say nothing about a picture
 class Question:
     """What is asked of an index.
 
-    vector: (D,) float32, unit length. wanted: (D,) the vector that confidence is judged by, None
-    when it cannot be (example images have no background). words: for full text. by: what ranks.
-    skip, top: hits to pass over and to return. min_confidence: 0..1, below which an image is no
-    hit; 0 keeps all. near_duplicates: fold copies into the best of them.
+    vector: (D,) float32, unit length. wanted: (D,) the sentences that are looked for, by which
+    confidence is judged; None when there are none (example images have no background). words: for
+    full text. by: what ranks. skip, top: hits to pass over and to return. min_confidence: 0..1,
+    below which an image is no hit; 0 keeps all. near_duplicates: fold copies into the best of them.
     """
 
     vector: FloatArray
@@ -51,10 +53,20 @@ class Question:
             )
         if not 0 <= self.min_confidence <= 1:
             raise ConfigError(
-                f"min_confidence is {self.min_confidence:g}; give a number from 0 to 1"
+                f"the lowest confidence is {self.min_confidence:g}; give a number from 0 to 1"
             )
         if self.by != "vectors" and not self.words.strip():
             raise ConfigError(f"searching by {self.by} needs words; give a sentence too")
+
+    @classmethod
+    def of(cls, encoder: Encoder, query: Query, **options: Any) -> Self:
+        """Ask what a person typed; options: the fields above. Errors as for `query_vector`."""
+        return cls(
+            vector=query_vector(encoder, query),
+            wanted=wanted_vector(encoder, query),
+            words=" ".join(query.wanted),
+            **options,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,23 +99,23 @@ def ask(store: Store, question: Question, relevance: Relevance | None) -> Answer
     """
     wanted = question.skip + question.top + 1
     depth = wanted * _AHEAD if question.min_confidence or question.near_duplicates else wanted
+    judge = _Judge(store, question, relevance)
     while True:
         candidates = _candidates(store, question, depth)
-        judged = _judge(store, question, relevance, candidates)
-        kept = [found for found, matches in judged if matches]
+        judged = judge(candidates)
+        kept = [hit for hit, matches in judged if matches]
         hits = _folded(store, kept) if question.near_duplicates else kept
-        exhausted = len(candidates) < depth
         hopeless = not any(matches for _, matches in judged[len(judged) // 2 :])
-        if len(hits) >= wanted or exhausted or hopeless:
+        if len(hits) >= wanted or len(candidates) < depth or hopeless:
             break
         depth *= 2
-    page = hits[question.skip : question.skip + question.top]
+    end = question.skip + question.top
     closest = judged[0][0] if judged and not kept else None
-    return Answer(tuple(page), more=len(hits) > question.skip + question.top, closest=closest)
+    return Answer(tuple(hits[question.skip : end]), more=len(hits) > end, closest=closest)
 
 
 def _candidates(store: Store, question: Question, depth: int) -> list[int]:
-    rankings: list[Sequence[int]] = []
+    rankings: list[list[int]] = []
     if question.by != "text":
         near = store.nearest(
             question.vector, top=depth, where=question.where, exclude=question.exclude
@@ -112,31 +124,40 @@ def _candidates(store: Store, question: Question, depth: int) -> list[int]:
     if question.by != "vectors":
         written = store.full_text(question.words, top=depth, where=question.where)
         rankings.append([identity for identity in written if identity not in question.exclude])
-    return (
-        [fused.id for fused in fuse(rankings)][:depth] if len(rankings) > 1 else list(rankings[0])
-    )
+    if len(rankings) == 1:
+        return rankings[0]
+    return [fused.id for fused in fuse(rankings)][:depth]
 
 
-def _judge(
-    store: Store, question: Question, relevance: Relevance | None, ids: Sequence[int]
-) -> list[tuple[Found, bool]]:
-    """Return each candidate, and whether it counts as a hit."""
-    records, embeddings = store.embedded(ids)
-    if not records:
-        return []
-    cosines = (embeddings @ question.vector).tolist()
-    confidences: list[float | None] = [None] * len(records)
-    if relevance is not None and question.wanted is not None:
-        confidences = list(relevance.confidence(question.wanted, embeddings).tolist())
-    judged = []
-    for record, cosine, confidence in zip(records, cosines, confidences, strict=True):
-        matches = (
-            confidence is None
-            or confidence >= question.min_confidence
-            or (question.by != "vectors" and spelled_out(record, question.words))
+class _Judge:
+    """Turns candidates into hits, and says which of them match."""
+
+    def __init__(self, store: Store, question: Question, relevance: Relevance | None) -> None:
+        self._store, self._question, self._relevance = store, question, relevance
+        self._crowd: FloatArray | None = None
+        if relevance is not None and question.wanted is not None:
+            ids = store.ids()
+            _, self._crowd = store.embedded(ids[:: max(1, len(ids) // CROWD)].tolist())
+
+    def __call__(self, ids: Sequence[int]) -> list[tuple[Found, bool]]:
+        records, embeddings = self._store.embedded(ids)
+        if not records:
+            return []
+        question = self._question
+        cosines = (embeddings @ question.vector).tolist()
+        confidences: list[float | None] = [None] * len(records)
+        if self._relevance and question.wanted is not None and self._crowd is not None:
+            shares = self._relevance.confidence(question.wanted, embeddings, self._crowd)
+            confidences = list(shares.tolist())
+        found = map(Found, records, cosines, confidences)
+        return [(hit, self._matches(hit)) for hit in found]
+
+    def _matches(self, hit: Found) -> bool:
+        return (
+            hit.confidence is None
+            or hit.confidence >= self._question.min_confidence
+            or (self._question.by != "vectors" and spelled_out(hit.record, self._question.words))
         )
-        judged.append((Found(record, cosine, confidence), matches))
-    return judged
 
 
 def spelled_out(record: ImageRecord, words: str) -> bool:
@@ -148,17 +169,13 @@ def spelled_out(record: ImageRecord, words: str) -> bool:
 
 
 def _folded(store: Store, hits: list[Found]) -> list[Found]:
-    records, embeddings = store.embedded([hit.record.id for hit in hits])
-    there = {record.id for record in records}  # another process may have deleted some meanwhile
-    hits = [hit for hit in hits if hit.record.id in there]
-    if not hits:
-        return []
-    return [
-        Found(
-            hits[first].record,
-            hits[first].cosine,
-            hits[first].confidence,
-            tuple(hits[row].record for row in others),
-        )
-        for first, *others in fold(embeddings, cosine=COSINE)
-    ]
+    """Fold copies into the first hit that they resemble."""
+    hit_of = {hit.record.id: hit for hit in hits}
+    records, embeddings = store.embedded(list(hit_of))
+    groups = fold(embeddings, cosine=COSINE)
+    folded = []
+    for first, *others in groups:
+        hit = hit_of[records[first].id]
+        alike = tuple(records[row] for row in others)
+        folded.append(Found(hit.record, hit.cosine, hit.confidence, alike))
+    return folded

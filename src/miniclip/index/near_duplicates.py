@@ -64,25 +64,27 @@ def find_groups(
     """
     if not 0 < cosine <= 1:
         raise ConfigError(f"the cosine is {cosine:g}; give a number above 0 and up to 1")
-    ids = store.ids().tolist()
-    contents = {known.id: known.content for known in store.known()}
+    contents = {known.id: known.content for known in store.known() if known.embedded}
+    ids = sorted(contents)
     united = _Union(len(ids))
     for done, row, others in _alike(store, ids, cosine):
         for other in others:
             if united.find(row) == united.find(other):
                 continue
-            equal = contents.get(ids[row]) == contents.get(ids[other])
-            if equal or looks_like is None or looks_like(*store.records([ids[row], ids[other]])):
+            pair = (ids[row], ids[other])
+            if contents[pair[0]] == contents[pair[1]] or _looks(store, pair, looks_like):
                 united.join(row, other)
         if progress:
             progress(done)
     groups = []
     for rows in united.groups():
-        members = sorted(store.records([ids[row] for row in rows]), key=_worth)
-        vectors = store.vectors([image.id for image in members])
-        lowest = float((vectors[1:] @ vectors[0]).min()) if len(members) > 1 else 1.0
+        members, vectors = store.embedded([ids[row] for row in rows])
         if len(members) > 1:
-            groups.append(Group(members[0], tuple(members[1:]), min(lowest, 1.0)))
+            order = sorted(range(len(members)), key=lambda row: _worth(members[row]))
+            first, *others = order
+            lowest = float((vectors[others] @ vectors[first]).min())
+            rest = tuple(members[row] for row in others)
+            groups.append(Group(members[first], rest, min(lowest, 1.0)))
     return sorted(groups, key=lambda group: (-group.wasted_bytes, group.keep.place))
 
 
@@ -114,6 +116,13 @@ def same_picture(
         return float((first * second).sum()) / lengths >= correlation
 
     return judge
+
+
+def _looks(store: Store, pair: tuple[int, int], looks_like: LooksLike | None) -> bool:
+    if looks_like is None:
+        return True
+    images = store.records(pair)
+    return len(images) == 2 and looks_like(*images)  # one may have been deleted meanwhile
 
 
 def fold(embeddings: FloatArray, *, cosine: float = COSINE) -> list[list[int]]:

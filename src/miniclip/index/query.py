@@ -95,6 +95,14 @@ def query_vector(encoder: Encoder, query: Query) -> FloatArray:
     return vector
 
 
+def wanted_vector(encoder: Encoder, query: Query) -> FloatArray | None:
+    """Return the vector of the sentences that are wanted alone, (D,), or None if there is none."""
+    if not query.wanted:
+        return None
+    kept = [term for term in query.terms if isinstance(term.what, str) and term.weight > 0]
+    return query_vector(encoder, Query(tuple(kept)))
+
+
 def _sentence_terms(text: str) -> list[Term]:
     terms = []
     for match in _TERM.finditer(text):

@@ -1,8 +1,21 @@
 """Does anything here match? A cosine says which image is nearest, never whether it is near.
 
-Each image is asked what it thinks of a few hundred sentences about everything; a query that it
-likes no better than those is no match. Works for any encoder: the sentences are embedded by it.
-It ranks nothing.
+Three questions about an image v and a query q, each answered in standard deviations of what v
+thinks of a few hundred sentences about everything (the background, embedded by the encoder itself,
+so that any encoder will do):
+
+    own(q, v)        does v like q better than it likes the background?
+    neighbours(q, v) does v also like what is said in the background about the same things as q?
+    crowd(q)         how does the median image of the collection like q?
+
+evidence = own + neighbours - min(crowd, 1). A query that all images like a little (they are grey,
+and so is q) is no match for any of them; but where every image shows q, that counts against none
+by more than 1. The first and the last term are the z-norm and the t-norm of speaker verification
+(Auckenthaler, Carey and Lloyd-Thomas, Digital Signal Processing 10, 2000).
+
+Two numbers turn evidence into a confidence by a logistic curve. They say: 0.5 is evidence as likely
+for the best image of a collection that holds no answer as for a right answer. How they were found
+and what they do on other collections: docs/search.md. It ranks nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +31,27 @@ from miniclip.arrays import FloatArray
 from miniclip.atomic import replacing
 from miniclip.encoder import Encoder
 from miniclip.home import cache_dir
-from miniclip.index.word_lists import BACKGROUND
+from miniclip.index.word_lists import BACKGROUND, VOCABULARY
+
+CUT = 0.5  # confidence from which an image counts as a match, unless the user says otherwise
+CROWD = 1_000  # images of a collection whose median opinion is asked
+_EVENS = 4.2  # evidence at which the confidence is 0.5
+_SLOPE = 2.0
+_NEIGHBOURS = 20
+_CROWD_LIMIT = 1.0
+_NEUTRAL = 20  # images without an opinion that are added to the crowd: three images are no crowd
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """Judge of matches. background: (M, D) float32 unit rows of the background sentences."""
+    """Judge of matches for one encoder.
+
+    background: (M, D) float32 unit rows of `BACKGROUND`; words: (W, D) of `VOCABULARY`, which are
+    neighbours of queries of one word.
+    """
 
     background: FloatArray = field(repr=False)
+    words: FloatArray = field(repr=False)
 
     @classmethod
     def of(cls, encoder: Encoder) -> Relevance:
@@ -33,25 +59,46 @@ class Relevance:
 
         StoreError when the user's cache directory cannot be written.
         """
-        digest = hashlib.sha256("\n".join((encoder.fingerprint, *BACKGROUND)).encode()).hexdigest()
+        texts = (*BACKGROUND, *VOCABULARY)
+        digest = hashlib.sha256("\n".join((encoder.fingerprint, *texts)).encode()).hexdigest()
         path = cache_dir() / f"background-{digest[:16]}.npy"
-        rows = _read(path, (len(BACKGROUND), encoder.embedding_dim))
+        rows = _read(path, (len(texts), encoder.embedding_dim))
         if rows is None:
-            rows = encoder.encode_texts(BACKGROUND)
+            rows = encoder.encode_texts(texts)
             with replacing(path) as stream:
                 np.save(stream, rows, allow_pickle=False)
-        return cls(rows)
+        return cls(rows[: len(BACKGROUND)], rows[len(BACKGROUND) :])
 
-    def confidence(self, query: FloatArray, embeddings: FloatArray) -> NDArray[np.float64]:
-        """Return the probability, (N,) 0..1, that each image shows what the query says.
+    def confidence(
+        self, query: FloatArray, embeddings: FloatArray, crowd: FloatArray
+    ) -> NDArray[np.float64]:
+        """Return how sure it is that each image shows what the query says: (N,), 0..1.
 
-        query: (D,) float32, unit length, of sentences. embeddings: (N, D) float32 unit rows.
+        query: (D,) float32, unit length, of sentences. embeddings: (N, D) float32 unit rows. crowd:
+        (K, D) float32 unit rows, a fair sample of the collection (`CROWD` of it will do).
         """
-        opinions = embeddings @ self.background.T
-        mean, std = opinions.mean(axis=1), opinions.std(axis=1)
-        z = (embeddings @ query - mean) / np.maximum(std, 1e-6)
-        share: NDArray[np.float64] = 1 / (1 + np.exp(-2.0 * (z.astype(np.float64) - 3.0)))
-        return share
+        odds = _SLOPE * (self.evidence(query, embeddings, crowd) - _EVENS)
+        shares: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
+        return shares
+
+    def evidence(
+        self, query: FloatArray, embeddings: FloatArray, crowd: FloatArray
+    ) -> NDArray[np.float64]:
+        """Return own + neighbours - min(crowd, 1) for each image: (N,) standard deviations."""
+        known = np.concatenate([self.background, self.words])
+        nearest = np.argsort(-(known @ query), kind="stable")[:_NEIGHBOURS]
+        # Opinions are linear in the query: the mean of the neighbours' is that of their mean.
+        own = self._opinion(query, embeddings)
+        neighbours = self._opinion(known[nearest].mean(axis=0), embeddings)
+        opinions = np.concatenate([self._opinion(query, crowd), np.zeros(_NEUTRAL)])
+        return own + neighbours - min(float(np.median(opinions)), _CROWD_LIMIT)
+
+    def _opinion(self, query: FloatArray, embeddings: FloatArray) -> NDArray[np.float64]:
+        """Return the cosines with a query in units of those with the background, (N,)."""
+        cosines = (embeddings @ self.background.T).astype(np.float64)
+        spread = np.maximum(cosines.std(axis=1), 1e-6)
+        standard: NDArray[np.float64] = (embeddings @ query - cosines.mean(axis=1)) / spread
+        return standard
 
 
 def _read(path: Path, shape: tuple[int, int]) -> FloatArray | None:
