@@ -40,9 +40,10 @@ def changes(roots: Sequence[Path], *, stop: Event | None = None) -> Iterator[int
             step=QUIET_MS,
             debounce=PATIENCE_MS,
             stop_event=stop,
-            raise_interrupt=False,
         ):
             yield len(burst)
+    except KeyboardInterrupt:
+        return
     except OSError as error:
         raise DatasetError(
             f"cannot watch {', '.join(map(str, roots))} ({error.strerror or error}); check that "
