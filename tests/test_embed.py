@@ -16,10 +16,11 @@ from miniclip import embed
 from miniclip.arrays import FloatArray
 from miniclip.embed import Embedded, Skipped, embed_all, embed_stream
 from miniclip.encoder import ImageVectors
-from miniclip.errors import ConfigError
+from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource, decode
 from miniclip.preprocess import preprocess
 from miniclip.testing import COLOURS, FakeEncoder, picture
+from miniclip.views import named_views
 
 ENCODER = FakeEncoder()
 BAD = ImageSource("bad.jpg", data=b"not a picture")
@@ -175,3 +176,28 @@ def test_sizes_below_one_are_refused_before_any_work() -> None:
         embed_stream(ENCODER, [], batch_size=0)
     with pytest.raises(ConfigError, match="threads is -1"):
         embed_stream(ENCODER, [], threads=-1)
+
+
+def test_the_model_sees_the_view_that_is_asked_for() -> None:
+    for view in named_views("flip,crops,tiles"):
+        (batch,) = embed_stream(ENCODER, [photo(13)], view=view)
+        assert isinstance(batch, Embedded)
+        pixels = preprocess(view.apply(decode(photo(13))), ENCODER.image_spec)
+        np.testing.assert_array_equal(
+            batch.features, ENCODER.encode_pixels(pixels[None]).features, strict=True
+        )
+
+
+def test_a_look_gets_every_whole_picture_and_may_refuse_one() -> None:
+    seen: dict[str, tuple[int, int]] = {}
+
+    def look(source: ImageSource, image: Image.Image) -> None:
+        seen[source.name] = image.size
+        if source.name == "1.png":
+            raise ImageError("1.png: not this one")
+
+    sources = [photo(0), BAD, photo(1), photo(2)]
+    result = embed_all(ENCODER, sources, view=named_views("flip")[1], look=look)
+    assert seen == dict.fromkeys(("0.png", "1.png", "2.png"), (32, 24))
+    assert result.names == ("0.png", "2.png")
+    assert result.skipped[1] == Skipped("1.png", "not this one")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from miniclip.errors import ConfigError, ImageError
-from miniclip.images import IMAGE_SUFFIXES, ImageSource, decode
+from miniclip.images import IMAGE_SUFFIXES, Header, ImageSource, decode, read_header
 
 ORIENTATION = 0x0112
 # What a camera held in each way would store, so that the tag brings back the upright picture.
@@ -183,6 +183,40 @@ def test_a_byte_range_of_a_file_is_an_image(tmp_path: Path) -> None:
     shard.write_bytes(b"x" * 512 + member + b"y" * 100)
     source = ImageSource("a.png", path=shard, offset=512, size=len(member))
     np.testing.assert_array_equal(np.asarray(decode(source)), noise())
+
+
+def test_a_header_says_what_is_stored() -> None:
+    """Not what is shown: this photo is to be turned, and its grey becomes RGB when decoded."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = saved(Image.fromarray(noise(channels=1)), "JPEG", exif=exif, quality=80)
+    assert decode(data).size == (6, 9)
+    header = read_header(ImageSource("a.jpg", data=data))
+    assert header[:5] == (9, 6, "L", "JPEG", len(data))
+    assert len(header.jpeg_tables) == 16
+
+
+def test_the_tables_of_a_jpeg_tell_its_quality_and_nothing_of_its_picture() -> None:
+    def tables(image: Image.Image, quality: int) -> str:
+        data = saved(image, "JPEG", quality=quality)
+        return read_header(ImageSource("a.jpg", data=data)).jpeg_tables
+
+    noisy, plain = Image.fromarray(noise()), Image.new("RGB", (50, 40))
+    assert tables(noisy, 80) == tables(plain, 80) != tables(noisy, 81)
+
+
+def test_the_header_of_a_part_of_a_file_is_that_of_the_image(tmp_path: Path) -> None:
+    data = saved(Image.fromarray(noise()))
+    (tmp_path / "shard.tar").write_bytes(b"x" * 30 + data + b"y" * 9)
+    member = ImageSource("a.png", path=tmp_path / "shard.tar", offset=30, size=len(data))
+    assert read_header(member) == Header(9, 6, "RGB", "PNG", len(data), "")
+
+
+def test_a_header_of_no_image_is_an_image_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg: not an image of a known format"):
+        read_header(ImageSource("a.jpg", data=b"text"))
+    with pytest.raises(ImageError, match="does not exist"):
+        read_header(ImageSource.of(tmp_path / "gone.jpg"))
 
 
 def test_a_name_in_another_script_is_no_trouble(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def find_repeats(
 
     Two images are one picture when their perceptual hashes differ in at most `hamming` of 64 bits
     and the cosine of their features (plain view, less the mean of the data set) is at least
-    `cosine`; chains join. Time grows with N^2 (ten seconds for 100,000 hashes), memory with N.
+    `cosine`; chains join. Time grows with N^2 (half a minute for 100,000 images), memory with N.
     """
     _, first, content_of = np.unique(table.contents, return_index=True, return_inverse=True)
     original = first[content_of]  # the first image of the same bytes
