@@ -16,14 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.cpus import usable_cpus
 from miniclip.errors import ConfigError, DatasetError, TrainingError
-from miniclip.probe.heads.head import Head, load_head
+from miniclip.probe.heads.linear import spread_of
+from miniclip.probe.heads.mlp import MlpHead
+from miniclip.probe.results import Curves
 from miniclip.settings import overridden
 
 Progress = Callable[[int], None]  # called with the number of epochs done
@@ -77,29 +78,15 @@ PRESETS: Mapping[str, MlpSettings] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Curves:
-    """What was measured after each epoch; E float64 values each.
-
-    train_loss and train_accuracy are means over the epoch's own steps, with dropout at work;
-    losses are cross-entropies in nats, accuracies lie in 0..1.
-    """
-
-    train_loss: tuple[float, ...]
-    validation_loss: tuple[float, ...]
-    train_accuracy: tuple[float, ...]
-    validation_accuracy: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class MlpFit:
     """A trained head and how it came about.
 
-    epoch: number, from 1, of the epoch whose weights the head has.
+    curves: train_loss and train_accuracy are means over an epoch's own steps, with dropout at work;
+    losses are cross-entropies in nats. epoch: from 1, the one whose weights the head has.
     """
 
-    head: Head
+    head: MlpHead
     curves: Curves
-    settings: MlpSettings
     epoch: int
 
 
@@ -121,16 +108,6 @@ def mlp_settings(preset: str | None = None, overrides: Sequence[str] = ()) -> Ml
     return overridden(start, overrides, "mlp.")
 
 
-def rise(curves: Curves) -> float:
-    """Return how far the validation loss climbed from its least value to its last, in nats."""
-    return curves.validation_loss[-1] - min(curves.validation_loss)
-
-
-def rise_ratio(one: Curves, other: Curves) -> float:
-    """Return how many times `one` rises as far as `other`; infinite when that one never rises."""
-    return rise(one) / rise(other) if rise(other) > 0 else math.inf
-
-
 def fit_mlp(
     train: LabelledRows,
     validation: LabelledRows,
@@ -147,8 +124,11 @@ def fit_mlp(
     """
     _check_rows(train, classes, "training")
     _check_rows(validation, classes, "validation")
-    scaler = StandardScaler().fit(train.features)
-    known, unseen = (_tensors(scaler, rows) for rows in (train, validation))
+    mean, scale = spread_of(train.features)
+    known, unseen = (
+        (torch.from_numpy((rows.features - mean) / scale), torch.from_numpy(rows.labels))
+        for rows in (train, validation)
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(min(threads, usable_cpus()))
     try:
@@ -158,7 +138,8 @@ def fit_mlp(
             epoch, curves = _train(network, known, unseen, settings, progress or (lambda _: None))
     finally:
         torch.set_num_threads(threads)
-    return MlpFit(_plain_head(network, scaler, settings), curves, settings, epoch)
+    head = MlpHead.load(asdict(settings), {"mean": mean, "scale": scale, **network.plain()})
+    return MlpFit(head, curves, epoch)
 
 
 def _train(
@@ -263,19 +244,6 @@ class _Network(nn.Module):
             "b2": self.last.bias,
         }
         return {name: tensor.numpy().astype(np.float32) for name, tensor in layers.items()}
-
-
-def _plain_head(network: _Network, scaler: StandardScaler, settings: MlpSettings) -> Head:
-    scaling = {
-        "mean": scaler.mean_.astype(np.float32),
-        "scale": scaler.scale_.astype(np.float32),
-    }
-    return load_head("mlp", asdict(settings), network.plain() | scaling)
-
-
-def _tensors(scaler: StandardScaler, rows: LabelledRows) -> tuple[Tensor, Tensor]:
-    standardised = scaler.transform(rows.features).astype(np.float32)
-    return torch.from_numpy(standardised), torch.from_numpy(np.asarray(rows.labels, np.int64))
 
 
 def _check_rows(rows: LabelledRows, classes: int, what: str) -> None:
