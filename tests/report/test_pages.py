@@ -13,10 +13,11 @@ from PIL import Image
 
 from miniclip.demo import DemoResult, Found, Named, Question
 from miniclip.errors import StoreError
+from miniclip.images import ImageSource
 from miniclip.index.search import Hit
 from miniclip.report.demo import write_demo_page
 from miniclip.report.page import THUMBNAIL_SIDE, thumbnail
-from miniclip.report.search import write_search_page
+from miniclip.report.search import Tile, write_search_page
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -52,8 +53,15 @@ def photo(tmp_path: Path) -> Path:
 
 
 def search_page(tmp_path: Path, query: str | Path, hits: list[Hit], command: str = "x") -> Page:
-    write_search_page(tmp_path / "page.html", query=query, hits=hits, command=command)
-    return Page(tmp_path / "page.html")
+    page = tmp_path / "page.html"
+    example = query if isinstance(query, Path) else None
+    title = query.name if isinstance(query, Path) else query
+    tiles = [
+        Tile(ImageSource.of(hit.path), hit.score, hit.confidence, tuple(map(str, hit.alike)))
+        for hit in hits
+    ]
+    write_search_page(page, title=title, example=example, hits=tiles, command=command)
+    return Page(page)
 
 
 def test_a_thumbnail_is_a_small_jpeg_in_a_data_uri(photo: Path) -> None:
@@ -120,7 +128,9 @@ def test_a_name_that_is_no_text_does_not_break_the_page(tmp_path: Path, photo: P
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*missing"):
-        write_search_page(tmp_path / "missing" / "p.html", query="x", hits=[], command="x")
+        write_search_page(
+            tmp_path / "missing" / "p.html", title="x", example=None, hits=[], command="x"
+        )
 
 
 def test_the_demo_page_shows_both_directions_and_the_labels(tmp_path: Path, photo: Path) -> None:

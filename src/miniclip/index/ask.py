@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
-from miniclip.arrays import FloatArray
+from miniclip.arrays import FloatArray, IntArray
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError
 from miniclip.index.hybrid import fuse
 from miniclip.index.near_duplicates import COSINE, fold
 from miniclip.index.query import Query, query_vector, wanted_vector
 from miniclip.index.relevance import CROWD, Relevance
-from miniclip.index.store import Filter, ImageRecord, Store
+from miniclip.index.store import Filter, ImageRecord, Scored
 
 By = Literal["vectors", "text", "both"]
 _AHEAD = 4  # candidates per hit wanted, at first; doubled while cuts and folds leave too few
@@ -92,7 +92,34 @@ class Answer:
     closest: Found | None = None
 
 
-def ask(store: Store, question: Question, relevance: Relevance | None) -> Answer:
+class Searchable(Protocol):
+    """What a question needs of a store; for the meaning of each see `Store`."""
+
+    def nearest(
+        self,
+        query: FloatArray,
+        *,
+        top: int,
+        where: Filter | None = None,
+        exclude: Collection[int] = (),
+    ) -> list[Scored]:
+        """Return the images closest to the query."""
+        ...
+
+    def full_text(self, words: str, *, top: int, where: Filter | None = None) -> list[int]:
+        """Return the images that words find."""
+        ...
+
+    def ids(self, where: Filter | None = None) -> IntArray:
+        """Return the ids of all images."""
+        ...
+
+    def embedded(self, ids: Sequence[int]) -> tuple[list[ImageRecord], FloatArray]:
+        """Return images and their vectors."""
+        ...
+
+
+def ask(store: Searchable, question: Question, relevance: Relevance | None) -> Answer:
     """Answer a question from a store whose model is in use.
 
     relevance: None leaves all confidences None and cuts nothing. StoreError when the store fails.
@@ -114,7 +141,7 @@ def ask(store: Store, question: Question, relevance: Relevance | None) -> Answer
     return Answer(tuple(hits[question.skip : end]), more=len(hits) > end, closest=closest)
 
 
-def _candidates(store: Store, question: Question, depth: int) -> list[int]:
+def _candidates(store: Searchable, question: Question, depth: int) -> list[int]:
     rankings: list[list[int]] = []
     if question.by != "text":
         near = store.nearest(
@@ -132,7 +159,7 @@ def _candidates(store: Store, question: Question, depth: int) -> list[int]:
 class _Judge:
     """Turns candidates into hits, and says which of them match."""
 
-    def __init__(self, store: Store, question: Question, relevance: Relevance | None) -> None:
+    def __init__(self, store: Searchable, question: Question, relevance: Relevance | None) -> None:
         self._store, self._question, self._relevance = store, question, relevance
         self._crowd: FloatArray | None = None
         if relevance is not None and question.wanted is not None:
@@ -168,7 +195,7 @@ def spelled_out(record: ImageRecord, words: str) -> bool:
     return bool(asked) and held.issuperset(asked)
 
 
-def _folded(store: Store, hits: list[Found]) -> list[Found]:
+def _folded(store: Searchable, hits: list[Found]) -> list[Found]:
     """Fold copies into the first hit that they resemble."""
     hit_of = {hit.record.id: hit for hit in hits}
     records, embeddings = store.embedded(list(hit_of))

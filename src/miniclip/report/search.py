@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from miniclip.index.search import Hit
+from miniclip.images import ImageSource
 from miniclip.report.page import write_page
 
 
-def write_search_page(path: Path, *, query: str | Path, hits: Sequence[Hit], command: str) -> None:
-    """Write the page; a query that is a path is shown as an image. StoreError if it fails."""
-    example = query if isinstance(query, Path) else None
-    title = example.name if example else str(query)
+@dataclass(frozen=True)
+class Tile:
+    """A hit on the contact sheet.
+
+    score: a cosine, -1 to 1. confidence: 0 to 1, or None. alike: names of its near-duplicates.
+    """
+
+    source: ImageSource
+    score: float
+    confidence: float | None = None
+    alike: tuple[str, ...] = ()
+
+
+def write_search_page(
+    path: Path, *, title: str, example: Path | None, hits: Sequence[Tile], command: str
+) -> None:
+    """Write the page, with the example image if one was asked by. StoreError if it fails."""
     write_page(path, "search.html", command=command, title=title, example=example, hits=hits)
