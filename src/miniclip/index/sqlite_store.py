@@ -3,7 +3,7 @@
     index.sqlite3                  all but the vectors (sqlite_schema.py)
     vectors-MODEL-UNIQUE.f16       float16 rows, mapped, one file per model and kind
     graph-MODEL-UNIQUE.usearch     a graph over them, once there are very many (sqlite_upkeep.py)
-    writer.lock, writer.json       who writes (lock.py)
+    writer.lock, writer.json       who writes (lock.py); who reads and writes: sqlite_database.py
 
 Every change is one transaction whose vectors are on the disk before it (sqlite_vectors.py), so a
 kill at any moment leaves the state before or after. Any number of threads may use one object.
@@ -12,29 +12,20 @@ kill at any moment leaves the state before or after. Any number of threads may u
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.errors import ConfigError, StoreError
 from miniclip.index import sqlite_images as images_of
-from miniclip.index.lock import WriterLock
+from miniclip.index.sqlite_database import Database
 from miniclip.index.sqlite_filter import condition
-from miniclip.index.sqlite_schema import (
-    DATABASE_FILE,
-    NewerVersionError,
-    connect,
-    snapshot,
-    transaction,
-    translated,
-)
+from miniclip.index.sqlite_schema import transaction
 from miniclip.index.sqlite_upkeep import GRAPH_FROM, optimise, tidy
 from miniclip.index.sqlite_vectors import VectorTable, bury
 from miniclip.index.store import (
@@ -51,23 +42,17 @@ from miniclip.index.store import (
     UnknownModelError,
 )
 
-T = TypeVar("T")
 _PAGE = 4096  # images that `known` fetches at a time
 _UNIT_ERROR = 1e-2
-_TRIES = 20  # snapshots to take while the files that they name are replaced
 
 
 class SqliteStore:
     """An open index; see `Store` for the methods, and use it as a context manager."""
 
-    def __init__(self, directory: Path, lock: WriterLock | None, graph_from: int) -> None:
+    def __init__(self, directory: Path, database: Database, graph_from: int) -> None:
         self._directory = directory
-        self._path = directory / DATABASE_FILE
-        self._lock = lock
+        self._database = database
         self._graph_from = graph_from
-        self._idle: list[sqlite3.Connection] = []  # each used by one thread at a time
-        self._closed = False
-        self._writing = threading.Lock()
         self._images: VectorTable | None = None
         self._texts: VectorTable | None = None
         self._model: Model | None = None
@@ -87,27 +72,17 @@ class SqliteStore:
         graph_from: number of vectors from which `optimise` makes a graph.
         StoreError when there is no index to read, LockedStoreError when another process writes.
         """
-        if not write:
-            store = cls(directory, None, graph_from)
-            with store._borrowed():  # fail now rather than later
-                return store
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"cannot make the directory {directory} ({error.strerror or error}); keep the "
-                "index elsewhere with --index"
-            ) from error
-        store = cls(directory, WriterLock.take(directory), graph_from)
+        database = Database.open(directory, write=write)
         try:
             if rebuild:
-                store._clear()
-            with store._writer() as db:
-                tidy(db, directory)
+                database.reset(images_of.clear)
+            if write:
+                with database.write() as db:
+                    tidy(db, directory)
         except BaseException:
-            store.close()
+            database.close()
             raise
-        return store
+        return cls(directory, database, graph_from)
 
     # Models and settings
 
@@ -119,7 +94,7 @@ class SqliteStore:
             )
             return {Model(*row[:3]): row[3] for row in found}
 
-        return self._read(answer)
+        return self._database.read(answer)
 
     def use_model(self, model: Model) -> None:
         held = {known.fingerprint: known for known in self.models()}
@@ -129,7 +104,7 @@ class SqliteStore:
                 f"the model {model.name} makes vectors of {model.dim} numbers, but those of the "
                 f"same model in the index {self._directory} have {known.dim}; {REBUILD}"
             )
-        if not known and self._lock is None:
+        if not known and not self._database.writable:
             names = ", ".join(sorted(one.name for one in held.values())) or "no model yet"
             raise UnknownModelError(
                 f"the index {self._directory} holds vectors of {names}, not of {model.name} "
@@ -138,8 +113,8 @@ class SqliteStore:
             )
         images = VectorTable(self._directory, "image", model)
         texts = VectorTable(self._directory, "text", model)
-        if self._lock:
-            with self._writer() as db, transaction(db):
+        if self._database.writable:
+            with self._database.write() as db, transaction(db):
                 db.execute(
                     "INSERT OR IGNORE INTO models (fingerprint, name, dim) VALUES (?, ?, ?)",
                     (model.fingerprint, model.name, model.dim),
@@ -149,10 +124,10 @@ class SqliteStore:
         self._model, self._images, self._texts = model, images, texts
 
     def settings(self) -> dict[str, str]:
-        return self._read(lambda db: dict(db.execute("SELECT name, value FROM settings")))
+        return self._database.read(lambda db: dict(db.execute("SELECT name, value FROM settings")))
 
     def remember(self, settings: Mapping[str, str]) -> None:
-        with self._writer() as db, transaction(db):
+        with self._database.write() as db, transaction(db):
             db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
 
     # Writing
@@ -163,7 +138,7 @@ class SqliteStore:
         images_of.check_places(images)
         if not images:
             return []
-        with self._writer() as db:
+        with self._database.write() as db:
             kept = table.write(db, vectors)
             with transaction(db):
                 ids, altered = images_of.put(db, images)
@@ -173,15 +148,15 @@ class SqliteStore:
 
     def update(self, images: Mapping[int, NewImage]) -> None:
         images_of.check_places(images.values())
-        with self._writer() as db, transaction(db):
+        with self._database.write() as db, transaction(db):
             images_of.replace(db, images)
 
     def delete(self, ids: Collection[int]) -> None:
-        with self._writer() as db, transaction(db):
+        with self._database.write() as db, transaction(db):
             images_of.delete(db, ids)
 
     def optimise(self) -> None:
-        with self._writer() as db:
+        with self._database.write() as db:
             optimise(db, self._directory, graph_from=self._graph_from)
 
     # Reading
@@ -189,7 +164,7 @@ class SqliteStore:
     def known(self) -> Iterator[Known]:
         last: Place | None = None
         while True:
-            page = self._read(partial(self._known_page, after=last))
+            page = self._database.read(partial(self._known_page, after=last))
             yield from page
             if len(page) < _PAGE:
                 return
@@ -197,7 +172,7 @@ class SqliteStore:
 
     def ids(self, where: Filter | None = None) -> IntArray:
         which = condition(where)
-        found = self._read(
+        found = self._database.read(
             lambda db: db.execute(
                 f"SELECT id FROM images WHERE {which.sql} ORDER BY id", which.values
             ).fetchall()
@@ -207,14 +182,14 @@ class SqliteStore:
     def count(self, where: Filter | None = None) -> int:
         which = condition(where)
         query = f"SELECT count(*) FROM images WHERE {which.sql}"
-        return int(self._read(lambda db: db.execute(query, which.values).fetchone()[0]))
+        return int(self._database.read(lambda db: db.execute(query, which.values).fetchone()[0]))
 
     def records(self, ids: Sequence[int]) -> list[ImageRecord]:
-        return self._read(lambda db: images_of.records(db, ids))
+        return self._database.read(lambda db: images_of.records(db, ids))
 
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         table, _ = self._image_table()
-        return self._read(lambda db: table.vectors(db, ids))
+        return self._database.read(lambda db: table.vectors(db, ids))
 
     def embedded(self, ids: Sequence[int]) -> tuple[list[ImageRecord], FloatArray]:
         table, _ = self._image_table()
@@ -223,7 +198,7 @@ class SqliteStore:
             found = images_of.records(db, table.having(db, ids))
             return found, table.vectors(db, [record.id for record in found])
 
-        return self._read(answer)
+        return self._database.read(answer)
 
     def verify(self) -> int:
         """Check the database and every vector; return the number of these. DamagedStoreError."""
@@ -231,10 +206,12 @@ class SqliteStore:
         def answer(db: sqlite3.Connection) -> int:
             (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
-                raise DamagedStoreError(f"the index {self._path} is damaged ({verdict}); {REBUILD}")
+                raise DamagedStoreError(
+                    f"the index {self._directory} is damaged ({verdict}); {REBUILD}"
+                )
             return sum(table.verify(db) for table in (self._images, self._texts) if table)
 
-        return self._read(answer)
+        return self._database.read(answer)
 
     # Searching
 
@@ -257,11 +234,11 @@ class SqliteStore:
             scored = map(Scored, found.items.tolist(), found.cosines)
             return [hit for hit in scored if hit.id not in passed][:top]
 
-        return self._read(answer)
+        return self._database.read(answer)
 
     def full_text(self, words: str, *, top: int, where: Filter | None = None) -> list[int]:
         _check_top(top)
-        return self._read(lambda db: images_of.full_text(db, words, top, condition(where)))
+        return self._database.read(lambda db: images_of.full_text(db, words, top, condition(where)))
 
     # Captions
 
@@ -271,19 +248,19 @@ class SqliteStore:
             "SELECT text FROM texts WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE matrix = ? "
             "AND item = texts.id) ORDER BY id LIMIT ?"
         )
-        return self._read(
+        return self._database.read(
             lambda db: [text for (text,) in db.execute(query, (table.matrix_id(db), limit))]
         )
 
     def add_text_vectors(self, texts: Sequence[str], vectors: FloatArray) -> None:
         table, model = self._text_table()
         _check_vectors(vectors, texts, model)
-        number_of = self._read(lambda db: images_of.text_ids(db, texts))
+        number_of = self._database.read(lambda db: images_of.text_ids(db, texts))
         rows = {number_of[text]: row for row, text in enumerate(texts) if text in number_of}
         if not rows:
             return
         owners = [texts[row].encode() for row in rows.values()]
-        with self._writer() as db:
+        with self._database.write() as db:
             kept = table.write(db, vectors[list(rows.values())])
             with transaction(db):
                 table.name(db, list(rows), owners, kept)
@@ -299,13 +276,10 @@ class SqliteStore:
                 ScoredText(text, cosine) for text, cosine in zip(texts, found.cosines, strict=False)
             ]
 
-        return self._read(answer)
+        return self._database.read(answer)
 
     def close(self) -> None:
-        self._closed = True
-        self._close_connections()
-        if self._lock:
-            self._lock.release()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -317,8 +291,6 @@ class SqliteStore:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    # Connections
 
     def _known_page(self, db: sqlite3.Connection, *, after: Place | None) -> list[Known]:
         matrix = self._images.matrix_id(db) if self._images else -1
@@ -333,55 +305,6 @@ class SqliteStore:
         if self._texts is None or self._model is None:
             raise StoreError("no model is chosen; call use_model first")
         return self._texts, self._model
-
-    def _read(self, answer: Callable[[sqlite3.Connection], T]) -> T:
-        """Answer from one snapshot, or from the next if its files were just replaced."""
-        with self._borrowed() as db, translated(self._path):
-            for _ in range(_TRIES):
-                try:
-                    with snapshot(db):
-                        return answer(db)
-                except FileNotFoundError as error:
-                    gone = error.filename
-        raise DamagedStoreError(f"{gone} is missing; {REBUILD}")
-
-    @contextmanager
-    def _writer(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection to the one thread that may write now."""
-        if self._lock is None:
-            raise StoreError(f"the index {self._directory} is open for reading only")
-        with self._writing, self._borrowed() as db, translated(self._path):
-            yield db
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection to one thread for a while."""
-        if self._closed:
-            raise StoreError(f"the index {self._directory} is closed; open it again")
-        try:
-            db = self._idle.pop()
-        except IndexError:
-            db = connect(self._path, write=self._lock is not None)  # makes the tables, too
-        try:
-            yield db
-        finally:
-            self._idle.append(db)
-            if self._closed:  # meanwhile, by another thread
-                self.close()
-
-    def _close_connections(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _clear(self) -> None:
-        """Remove the files of a damaged index, or empty a sound one, whose readers go on."""
-        try:
-            with self._writer() as db, transaction(db):
-                images_of.clear(db)
-        except (DamagedStoreError, NewerVersionError):
-            self._close_connections()
-            for name in (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"):
-                (self._directory / name).unlink(missing_ok=True)
 
 
 def _check_top(top: int) -> None:
