@@ -23,13 +23,13 @@ from miniclip.index.ask import By, Found, Question, ask
 from miniclip.index.attic import Attic
 from miniclip.index.captioning import attach, captions_below, embed_captions
 from miniclip.index.failures import Failures
-from miniclip.index.location import Location, is_index, outermost
+from miniclip.index.location import Location, absolute, is_index, outermost
 from miniclip.index.parts import Parts
 from miniclip.index.query import Query, parse_query, query_vector
 from miniclip.index.relevance import Relevance
 from miniclip.index.search import Hit, image_query
 from miniclip.index.sqlite_store import SqliteStore
-from miniclip.index.store import Filter, ImageRecord, Model, ScoredText, Store
+from miniclip.index.store import Filter, ImageRecord, Model, Place, ScoredText, Store
 from miniclip.index.sync import Progress, SyncResult, sync
 from miniclip.index.vector_cache import VectorCache
 from miniclip.index.where import parse_where
@@ -157,6 +157,8 @@ class Index:
             )
             if result.embedded or result.deleted or texts:
                 store.optimise()
+            if prune:
+                self._forget_missing_roots(store)
         return replace(result, captions=texts)
 
     def search(
@@ -263,6 +265,12 @@ class Index:
             store.remember({ROOTS: json.dumps(names)})
         return self._roots or both
 
+    def _forget_missing_roots(self, store: Store) -> None:
+        names = json.loads(store.settings().get(ROOTS, "[]"))
+        there = [name for name in names if os.path.lexists(self.location.path(Place(name)))]
+        if there != names:
+            store.remember({ROOTS: json.dumps(there)})
+
     def _recover_roots(self) -> list[Path]:
         """Read the folders of an index that is to be thrown away, if it can still be read."""
         with suppress(StoreError):
@@ -271,7 +279,7 @@ class Index:
 
     def _known_roots(self, settings: Mapping[str, str]) -> list[Path]:
         names = json.loads(settings.get(ROOTS, "[]"))
-        return [(self.location.base or Path()) / name for name in names]
+        return [absolute(self.location.path(Place(name))) for name in names]
 
     def _open_attic(self, create: bool) -> Store | None:
         directory = self.directory / _ATTIC

@@ -69,6 +69,19 @@ def test_a_photo_without_exif_has_its_size_only(tmp_path: Path) -> None:
     assert read_metadata(ImageSource.of(tmp_path / "a.png")) == Metadata(width=12, height=7)
 
 
+def test_keywords_are_tags() -> None:
+    words = ["Strand", "Käse", "Strand"]
+    iptc = b"".join(
+        b"\x1c\x02\x19" + len(data).to_bytes(2, "big") + data for data in map(str.encode, words)
+    )
+    block = b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc + b"\0" * (len(iptc) % 2)
+    data = photo().data or b""
+    segment = b"Photoshop 3.0\0" + block
+    marked = data[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+
+    assert read_metadata(ImageSource("photo", data=marked)).tags == ("Strand", "Käse")
+
+
 @pytest.mark.parametrize(("orientation", "size"), [(1, (40, 30)), (3, (40, 30)), (6, (30, 40))])
 def test_the_size_is_that_of_the_upright_picture(orientation: int, size: tuple[int, int]) -> None:
     found = read_metadata(photo({Base.Orientation: orientation}))

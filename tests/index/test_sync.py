@@ -256,7 +256,7 @@ def test_vanished_images_wait_and_return_without_being_read(
     assert_in_step(index, photos)
 
 
-@pytest.mark.parametrize("state", ["missing", "empty"])
+@pytest.mark.parametrize("state", ["missing", "empty", "dangling"])
 def test_a_root_that_is_missing_or_empty_is_refused_unless_pruned(
     photos: Path, tmp_path: Path, state: str
 ) -> None:
@@ -265,13 +265,29 @@ def test_a_root_that_is_missing_or_empty_is_refused_unless_pruned(
         photos.rename(tmp_path / "unplugged")
         if state == "empty":
             photos.mkdir()
+        if state == "dangling":
+            photos.symlink_to(tmp_path / "mount")
 
-        with pytest.raises(DatasetError, match=f"is {state}, but the index knows 12 .*--prune"):
+        with pytest.raises(DatasetError, match=r"is \w+, but the index knows 12 .*--prune"):
             index.sync()
 
         assert len(index) == 12
         assert counts(index.sync(prune=True)) == {"deleted": 12, "pruned": 12}
         assert len(index) == 0
+
+
+def test_a_missing_root_that_was_pruned_is_followed_no_more(photos: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "more" / "a.png", 30)
+    with Index.open([photos, tmp_path / "more"], FakeEncoder(), directory=tmp_path / "i") as index:
+        index.sync()
+    shutil.rmtree(photos)
+
+    with Index.open(tmp_path / "i", FakeEncoder()) as index:
+        with pytest.raises(DatasetError, match="is missing"):
+            index.sync()
+        assert index.sync(prune=True).pruned == 12
+        assert index.roots == (tmp_path / "more",)
+        assert counts(index.sync()) == {"unchanged": 1}
 
 
 def test_pruning_forgets_what_vanished_before(index: Index, photos: Path) -> None:

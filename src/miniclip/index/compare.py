@@ -83,11 +83,11 @@ def _compare_root(
         result.skipped.append(Skipped(str(path), why))
 
     folder = parts.location.place(root).path
-    if not os.path.lexists(root):
-        if accept_empty:
-            return
-        if lost := _below(folder, result.vanished):
+    if not os.path.exists(root):  # a link to a drive that is not there counts as missing, too
+        if not accept_empty and (lost := _below(folder, result.vanished)):
             raise _gone(root, "is missing", lost)
+        if accept_empty and not os.path.lexists(root):
+            return
     empty = True
     for seen in list_images(root, patterns=patterns, on_skipped=skip):
         empty = False

@@ -58,10 +58,13 @@ class Location:
 
     def place(self, path: Path, member: str = "") -> Place:
         """Return what the store calls an image at an absolute path."""
-        inside = self.base is not None and path.is_relative_to(self.base)
-        return Place(
-            str(path.relative_to(self.base)) if inside and self.base else str(path), member
-        )
+        text = os.fspath(path)
+        if self.base is None:
+            return Place(text, member)
+        if path == self.base:
+            return Place(os.curdir, member)
+        # As text, since this is asked for every file: pathlib would take seconds for a million.
+        return Place(text.removeprefix(os.path.join(self.base, "")), member)  # noqa: PTH118
 
     def path(self, place: Place) -> Path:
         """Return the absolute path of the file that the store calls so."""

@@ -1,4 +1,4 @@
-"""What an image says about itself: size, and by EXIF when, with what and where it was taken.
+"""What an image says about itself: size; when, where and with what it was taken; its keywords.
 
 Pillow reads the tags; here they become values that can be compared. No pixel is decoded, and no
 tag, however broken, is an error: what cannot be understood is not there.
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from PIL import ExifTags
+from PIL import ExifTags, ImageFile, IptcImagePlugin
 
 from miniclip.images import ImageSource, undecoded
 
 _DATES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime)
 _DATE_FORMATS = ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M", "%Y:%m:%d")
 _TURNED = (5, 6, 7, 8)  # values of Orientation under which width and height change places
-_LONGEST = 200  # characters of a camera's name
+_KEYWORDS = (2, 25)  # IPTC-IIM 4.2: record 2, data set 25
+_LONGEST = 200  # characters of a camera's name or a keyword
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Metadata:
 
     width, height: in pixels, upright as it is shown, 0 when the file cannot be read. taken: local
     time of the camera as ISO 8601, such as "2024-05-01T13:45:00". latitude, longitude: in degrees,
-    north and east positive (WGS 84).
+    north and east positive (WGS 84). tags: the keywords that people gave it (IPTC).
     """
 
     width: int = 0
@@ -38,6 +39,7 @@ class Metadata:
     camera: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+    tags: tuple[str, ...] = ()
 
 
 def read_metadata(source: ImageSource) -> Metadata:
@@ -46,6 +48,7 @@ def read_metadata(source: ImageSource) -> Metadata:
     tags: Mapping[int, Any] = {}
     exif: Mapping[int, Any] = {}
     gps: Mapping[int, Any] = {}
+    iptc: Mapping[tuple[int, int], Any] = {}
     # A decoder fed with hostile bytes raises anything; each step keeps what came before it.
     with suppress(Exception), undecoded(source) as image:
         width, height = image.size
@@ -56,6 +59,9 @@ def read_metadata(source: ImageSource) -> Metadata:
             exif = found.get_ifd(ExifTags.IFD.Exif)
         with suppress(Exception):
             gps = found.get_ifd(ExifTags.IFD.GPSInfo)
+        with suppress(Exception):
+            if isinstance(image, ImageFile.ImageFile):
+                iptc = IptcImagePlugin.getiptcinfo(image) or {}
     latitude, longitude = _place(gps)
     return Metadata(
         width=width,
@@ -64,6 +70,7 @@ def read_metadata(source: ImageSource) -> Metadata:
         camera=_camera(_text(tags.get(ExifTags.Base.Make)), _text(tags.get(ExifTags.Base.Model))),
         latitude=latitude,
         longitude=longitude,
+        tags=_keywords(iptc.get(_KEYWORDS)),
     )
 
 
@@ -75,6 +82,12 @@ def _text(value: object) -> str:
         return ""
     printable = "".join(sign if sign.isprintable() else " " for sign in value.partition("\0")[0])
     return " ".join(printable.split())[:_LONGEST]
+
+
+def _keywords(value: object) -> tuple[str, ...]:
+    """Keep each keyword once; one alone comes without a list around it."""
+    words = map(_text, value if isinstance(value, list) else [value])
+    return tuple(dict.fromkeys(filter(None, words)))
 
 
 def _date(value: object) -> str | None:

@@ -263,7 +263,7 @@ def _described(look: _Look, before: NewImage | None) -> NewImage:
     """Keep what people said of an image, unless its archive says it anew."""
     if before is None:
         return look.image
-    return replace(look.image, captions=look.image.captions or before.captions, tags=before.tags)
+    return replace(look.image, captions=look.image.captions or before.captions)
 
 
 def _is_settled(seen: Seen) -> bool:
