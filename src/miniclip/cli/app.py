@@ -14,9 +14,21 @@ import typer
 
 from miniclip import __version__
 from miniclip.cli import classify as classify_verb
-from miniclip.cli import demo, embed, evaluate, export, match, models, search, train, transfer
+from miniclip.cli import (
+    demo,
+    duplicates,
+    embed,
+    evaluate,
+    export,
+    match,
+    models,
+    search,
+    train,
+    transfer,
+)
 from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
+from miniclip.cli import map as map_verb
 from miniclip.cli import predict as predict_verb
 from miniclip.errors import MiniClipError
 
@@ -33,6 +45,8 @@ app.command()(demo.demo)
 app.command()(index_verb.index)
 app.command()(search.search)
 app.command()(match.match)
+app.command()(duplicates.duplicates)
+app.command("map")(map_verb.collection_map)
 app.command()(classify_verb.classify)
 app.command()(embed.embed)
 app.command()(fit_verb.fit)

@@ -1,4 +1,4 @@
-"""`miniclip match`: rank sentences by how well they fit an image."""
+"""`miniclip match`: rank sentences, of a file or of an index, by how well they fit an image."""
 
 from __future__ import annotations
 
@@ -8,33 +8,67 @@ from typing import Annotated
 import typer
 
 from miniclip.cli import options, output
+from miniclip.errors import ConfigError
 
 
 def match(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Without --texts: whose index holds the captions. Default: that of the image.",
+            show_default=False,
+        ),
+    ] = None,
     texts: Annotated[
-        Path,
-        typer.Option("--texts", metavar="FILE", help="Sentences, one a line.", show_default=False),
-    ],
+        Path | None,
+        typer.Option(
+            "--texts",
+            metavar="FILE",
+            help="Sentences, one a line, in place of the captions of an index.",
+            show_default=False,
+        ),
+    ] = None,
     top: options.Top = 5,
+    directory: options.IndexDirectory = None,
     bundle: options.Bundle = None,
     json: options.Json = False,
 ) -> None:
-    """Find the sentences that fit an image."""
+    """Find the sentences that fit an image: those of a file, or the captions of an index."""
+    if texts and (folder or directory):
+        raise typer.BadParameter("give --texts or an index, not both")
     from miniclip import load_encoder
     from miniclip.index.search import best_rows, image_query
     from miniclip.textfile import read_lines
 
-    sentences = [line.text for line in read_lines(texts, "texts")]
+    sentences = [line.text for line in read_lines(texts, "texts")] if texts else []
     encoder = load_encoder(bundle)
-    rows, cosines = best_rows(encoder.encode_texts(sentences), image_query(encoder, image), top=top)
-    hits = [(sentences[row], float(cosine)) for row, cosine in zip(rows, cosines, strict=True)]
+    query = image_query(encoder, image)
+    index = None
+    if texts:
+        rows, cosines = best_rows(encoder.encode_texts(sentences), query, top=top)
+        hits = [(sentences[row], float(cosine)) for row, cosine in zip(rows, cosines, strict=True)]
+    else:
+        from miniclip.cli.places import open_index
+
+        with open_index(folder or image, directory, encoder) as collection:
+            index = collection.directory
+            hits = [
+                (hit.text, hit.cosine) for hit in collection.store.nearest_texts(query, top=top)
+            ]
+        if not hits:
+            raise ConfigError(
+                f"the index {index} holds no captions; attach some with: miniclip index "
+                f"{folder or image.parent} --captions FILE, or give sentences with --texts"
+            )
     if json:
         output.print_json(
             {
                 "image": str(image),
                 "bundle": encoder.name,
                 "hits": [{"text": text, "score": score} for text, score in hits],
+                "index": str(index) if index else None,
             }
         )
     else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Places:
     """What is searched.
 
-    within: the part of an index that was named, None for all of it. index: None for loose files.
+    index: None for loose files. within: the part of the index that was named, None for all of it.
     count: how many images there are. embedded: how many of them had to be embedded now.
     """
 
@@ -46,43 +46,43 @@ def open_places(
 
     StoreError for an index that is damaged, or none in `directory`; DatasetError without images.
     """
-    index = _named(directory, encoder) if directory else covering(folders, encoder)
+    index = _find(folders, directory, encoder)
     if index is None:
         yield _loose(folders, encoder)
         return
-    from miniclip.index.reading import sources_of
-
     with index:
-        within = _within(index, folders)
-        yield Places(
-            store=index.store,
-            path_of=lambda image: index.location.path(image.place) / image.member,
-            sources_of=lambda images: sources_of(index.location, images),
-            count=index.store.count(within),
-            index=index,
-            within=within,
-        )
+        yield _indexed(index, part_of(index, folders))
 
 
 @contextmanager
-def open_index(folder: Path | None, directory: Path | None, encoder: Encoder) -> Iterator[Places]:
-    """Open an index as `open_places` does; ConfigError when no index covers the folder."""
-    named = [folder] if folder else []
-    if not directory and not (folder and covering(named, encoder)):
+def open_index(folder: Path | None, directory: Path | None, encoder: Encoder) -> Iterator[Index]:
+    """Open the index in `directory`, or one that covers a folder or file.
+
+    ConfigError when there is none.
+    """
+    index = _find([folder] if folder else [], directory, encoder)
+    if index is None:
         raise ConfigError(
-            f"there is no index of {folder or 'anything named'} with the model {encoder.name}; "
-            f"make one with: miniclip index {folder or 'FOLDER'}"
+            f"no index covers {folder or 'what was named'} with the model {encoder.name}; make "
+            "one with: miniclip index FOLDER, or say where it lies with --index DIR"
         )
-    with open_places(named, directory, encoder) as places:
-        yield places
+    with index:
+        yield index
 
 
-def covering(folders: Sequence[Path], encoder: Encoder) -> Index | None:
-    """Return the index that holds all these folders and files, with vectors of this model."""
+def image_path(index: Index, image: ImageRecord) -> Path:
+    """Return where an image lies; of one in an archive: the archive's path, then its name."""
+    return index.location.path(image.place) / image.member
+
+
+def _find(folders: Sequence[Path], directory: Path | None, encoder: Encoder) -> Index | None:
+    """Return the index to use, with vectors of this model."""
     from miniclip.collection import Index
     from miniclip.index.location import absolute, nearby
     from miniclip.index.store import UnknownModelError
 
+    if directory:
+        return Index.open([], encoder, directory=directory)
     if not folders:
         return None
     wanted = [absolute(folder) for folder in folders]
@@ -93,20 +93,15 @@ def covering(folders: Sequence[Path], encoder: Encoder) -> Index | None:
             try:
                 _ = index.store
             except UnknownModelError as error:
-                note(f"the index is not used: {error}")
+                note(f"the index {location.directory} is not used: {error}")
             else:
                 return index
         index.close()
     return None
 
 
-def _named(directory: Path, encoder: Encoder) -> Index:
-    from miniclip.collection import Index
-
-    return Index.open([], encoder, directory=directory)
-
-
-def _within(index: Index, folders: Sequence[Path]) -> Filter | None:
+def part_of(index: Index, folders: Sequence[Path]) -> Filter | None:
+    """Return the filter of the images below these folders; None when that is all of them."""
     from miniclip.index.location import absolute
     from miniclip.index.store import Below, Either
 
@@ -114,6 +109,19 @@ def _within(index: Index, folders: Sequence[Path]) -> Filter | None:
     if not named or all(any(root.is_relative_to(path) for path in named) for root in index.roots):
         return None
     return Either(tuple(Below(index.location.place(path).path) for path in named))
+
+
+def _indexed(index: Index, within: Filter | None) -> Places:
+    from miniclip.index.reading import sources_of
+
+    return Places(
+        store=index.store,
+        path_of=lambda image: image_path(index, image),
+        sources_of=lambda images: sources_of(index.location, images),
+        count=index.store.count(within),
+        index=index,
+        within=within,
+    )
 
 
 def _loose(folders: Sequence[Path], encoder: Encoder) -> Places:

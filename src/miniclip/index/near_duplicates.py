@@ -20,7 +20,7 @@ from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource, decode
 
 if TYPE_CHECKING:
-    from miniclip.index.store import ImageRecord, Store
+    from miniclip.index.store import Filter, ImageRecord, Store
 
 COSINE = 0.95  # what vectors propose; see docs/duplicates.md for the measurement
 CORRELATION = 0.97  # what pictures decide
@@ -52,19 +52,23 @@ class Group:
 def find_groups(
     store: Store,
     *,
-    cosine: float = COSINE,
     looks_like: LooksLike | None,
+    cosine: float = COSINE,
+    where: Filter | None = None,
     progress: Progress | None = None,
 ) -> list[Group]:
     """Group the images of an index that show the same picture, the largest waste first.
 
     cosine: from which two images are compared at all, above 0 and up to 1. looks_like: decides on
     such a pair (`same_picture`); None: the vectors decide. Files of equal content always belong
-    together. Groups grow by pairs: if A is B and B is C, they are one group.
+    together. where: only among these images. Groups grow by pairs: if A is B and B is C, they are
+    one group.
     """
     if not 0 < cosine <= 1:
         raise ConfigError(f"the cosine is {cosine:g}; give a number above 0 and up to 1")
-    contents = {known.id: known.content for known in store.known() if known.embedded}
+    asked = set(store.ids(where).tolist())
+    known = (image for image in store.known() if image.embedded and image.id in asked)
+    contents = {image.id: image.content for image in known}
     ids = sorted(contents)
     united = _Union(len(ids))
     for done, row, others in _alike(store, ids, cosine):

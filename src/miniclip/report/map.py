@@ -31,10 +31,11 @@ _AT_ONCE = 64  # sources held in memory
 
 @dataclass(frozen=True)
 class Pictured:
-    """An image of the map as a person sees it: its name, and a link that opens it, or ""."""
+    """An image of the map as a person sees it: its name, a link that opens it, a caption or ""."""
 
     name: str
     link: str = ""
+    caption: str = ""
 
 
 def write_map_page(
@@ -62,6 +63,7 @@ def write_map_page(
         "cluster": drawn.cluster_of.tolist(),
         "name": [image.name for image in pictured],
         "link": [image.link for image in pictured],
+        "caption": [image.caption for image in pictured],
         "clusters": [vars(cluster) for cluster in drawn.clusters],
     }
     write_page(

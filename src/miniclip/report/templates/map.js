@@ -115,7 +115,9 @@ function pick(i) {
   if (data.link[i]) name.href = data.link[i];
   const group = document.createElement("div");
   group.textContent = data.cluster[i] < 0 ? "in no group" : data.clusters[data.cluster[i]].name;
-  box.append(small, name, group);
+  const caption = document.createElement("div");
+  caption.textContent = data.caption[i];
+  box.append(small, name, caption, group);
   draw();
 }
 function step(by) {
