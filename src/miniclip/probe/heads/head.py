@@ -20,7 +20,7 @@ Scores = NDArray[np.float64]
 Settings = dict[str, Any]  # what JSON can hold
 Arrays = Mapping[str, NDArray[Any]]
 
-FITTED_KINDS = ("logistic", "svm", "prototype", "knn", "zeroshot", "blend")
+FITTED_KINDS = ("kernel", "logistic", "svm", "prototype", "knn", "zeroshot", "blend")
 KINDS = (*FITTED_KINDS, "linear", "mlp")  # the last two come out of training with gradients
 
 
@@ -61,8 +61,9 @@ class Head(Protocol):
 class HeadSettings:
     """What a user may fix beforehand; None is chosen on inner validation folds.
 
-    inner_folds: how many, at least 2. c: inverse strength of the penalty (logistic, svm), above 0.
-    gamma: width of the kernel (svm) as a multiple of 1 / F, above 0. neighbours: K (knn), from 1.
+    inner_folds: how many, at least 2. c: inverse strength of the penalty (kernel, logistic, svm),
+    above 0. gamma: rate of the Gaussian kernel (kernel, svm), in units of 1 / mean squared distance
+    between training rows, above 0. neighbours: K (knn), from 1.
     """
 
     inner_folds: int = 5
@@ -156,15 +157,27 @@ def load_head(kind: str, settings: Settings, arrays: Arrays) -> Head:
 
 def _fitters() -> dict[str, Callable[[Training], Head]]:
     # Here and not above: the files of the kinds need the names of this one.
-    from miniclip.probe.heads import logistic  # noqa: PLC0415
+    from miniclip.probe.heads import kernel, logistic, prototype, zeroshot  # noqa: PLC0415
 
-    return {"logistic": logistic.fit_logistic}
+    return {
+        "kernel": kernel.fit_kernel,
+        "logistic": logistic.fit_logistic,
+        "prototype": prototype.fit_prototype,
+        "zeroshot": zeroshot.fit_zeroshot,
+    }
 
 
 def _loaders() -> dict[str, Callable[[Settings, Arrays], Head]]:
-    from miniclip.probe.heads import linear  # noqa: PLC0415
+    from miniclip.probe.heads import kernel, linear, mlp, prototype, zeroshot  # noqa: PLC0415
 
-    return {"logistic": linear.load_logistic, "linear": linear.LinearHead.load}
+    return {
+        "kernel": kernel.KernelHead.load,
+        "linear": linear.LinearHead.load,
+        "logistic": linear.load_logistic,
+        "mlp": mlp.MlpHead.load,
+        "prototype": prototype.PrototypeHead.load,
+        "zeroshot": zeroshot.ZeroShotHead.load,
+    }
 
 
 def _check(training: Training, kind: str) -> None:
