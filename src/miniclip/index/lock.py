@@ -55,7 +55,7 @@ class WriterLock:
         except OSError as error:
             lock.release()
             raise StoreError(
-                f"cannot write {owner} ({error.strerror or error}); check the disk"
+                f"cannot write {owner} ({error.strerror or error}); free some disk, or check it"
             ) from error
         return cls(lock, owner)
 

@@ -17,6 +17,7 @@ from miniclip.index.lock import WriterLock
 from miniclip.index.sqlite_schema import (
     DATABASE_FILE,
     NewerVersionError,
+    StillConnection,
     connect,
     snapshot,
     transaction,
@@ -66,13 +67,19 @@ class Database:
 
     def read(self, answer: Callable[[sqlite3.Connection], T]) -> T:
         """Answer from one snapshot, or from the next if its files were just replaced."""
-        with self._borrowed() as db, translated(self._path):
-            for _ in range(_TRIES):
-                try:
-                    with snapshot(db):
-                        return answer(db)
-                except FileNotFoundError as error:
-                    gone = error.filename
+        gone = self._path
+        for _ in range(_TRIES):
+            try:
+                with self._borrowed() as db, translated(self._path), snapshot(db):
+                    try:
+                        found = answer(db)
+                    except (sqlite3.Error, DamagedStoreError):
+                        if not _overtaken(db):
+                            raise
+                if not _overtaken(db):
+                    return found
+            except FileNotFoundError as error:
+                gone = Path(error.filename)
         raise DamagedStoreError(f"{gone} is missing; {REBUILD}")
 
     @contextmanager
@@ -112,9 +119,14 @@ class Database:
             yield db
         finally:
             self._idle.append(db)
-            if self._closed:  # meanwhile, by another thread
+            if self._closed or isinstance(db, StillConnection):  # closed by another thread
                 self._close_idle()
 
     def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+def _overtaken(db: sqlite3.Connection) -> bool:
+    """Whether what was read counts for nothing, because it was written meanwhile."""
+    return isinstance(db, StillConnection) and not db.is_still()

@@ -6,6 +6,7 @@ writer does meanwhile. It keeps no images and no vectors itself; `sqlite_store` 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,20 +68,43 @@ MIGRATIONS = (
 
 # What the surroundings cause.
 _SURROUNDINGS = {
+    None: "it was closed meanwhile; open it again",  # by another thread: not an error of SQLite
     sqlite3.SQLITE_BUSY: "another process holds it; try again when that has ended",
     sqlite3.SQLITE_CANTOPEN: "check that it is there and its permissions",
     sqlite3.SQLITE_FULL: "free some disk, then run the same command again: it goes on",
-    sqlite3.SQLITE_IOERR: "check the disk and its free space, then try again",
+    sqlite3.SQLITE_IOERR: "check the disk, free some of it, then run the same command again",
     sqlite3.SQLITE_READONLY: "check the permissions of its folder",
     sqlite3.SQLITE_PERM: "check its permissions",
     sqlite3.SQLITE_NOMEM: "free some memory",
+    sqlite3.SQLITE_PROTOCOL: "many processes open it at once; try again",
     sqlite3.SQLITE_TOOBIG: "a value is longer than the database takes; shorten it",
     sqlite3.SQLITE_INTERRUPT: "it was interrupted; try again",
 }
+# What opening for reading may run into where no file can be made beside the database.
+_NO_ROOM = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+)
 
 
 class NewerVersionError(StoreError):
     """A database in a format that this miniclip does not know yet."""
+
+
+class StillConnection(sqlite3.Connection):
+    """Reads a database beside which there is no room, not even for a lock, as if no one wrote.
+
+    What it says counts only if `is_still` afterwards.
+    """
+
+    path: Path
+    seen: tuple[int, int]
+
+    def is_still(self) -> bool:
+        """Whether nobody has written since it was opened."""
+        return self.seen == _state(self.path) and not _has_log(self.path)
 
 
 @contextmanager
@@ -89,7 +113,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        cure = _SURROUNDINGS.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
+        cure = _SURROUNDINGS.get(_code(error))
         if cure:
             raise StoreError(f"cannot use the index {path} ({error}); {cure}") from error
         raise DamagedStoreError(f"the index {path} is damaged ({error}); {REBUILD}") from error
@@ -98,30 +122,63 @@ def translated(path: Path) -> Iterator[None]:
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open the database; to write: make or migrate it if needed.
 
-    The connection may be closed, and is otherwise not to be used, by other threads. StoreError when
-    there is none to read, or one of another version.
+    The connection may be closed, and is otherwise not to be used, by other threads. On a full disk
+    or one that cannot be written to, a reader may get a `StillConnection`. StoreError when there is
+    no index to read, or one of another version.
     """
+    if not write and not os.path.exists(path):
+        raise StoreError(f"there is no index at {path.parent}; make one with miniclip index")
     with translated(path):
-        if not write and not path.exists():
-            raise StoreError(f"there is no index at {path.parent}; make one with miniclip index")
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={'rwc' if write else 'rw'}",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
         try:
-            if write:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")  # what is committed is on the disk
-                if _version(connection) < len(MIGRATIONS):
-                    _migrate(connection, path)
-            _check_version(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+            return _open(path, "rwc" if write else "rw")
+        except sqlite3.OperationalError as error:
+            if write or _code(error) not in _NO_ROOM or _has_log(path):
+                raise
+            return _open(path, "ro&immutable=1", StillConnection)
+
+
+def _open(
+    path: Path, mode: str, kind: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
+    seen = _state(path) if kind is StillConnection else (0, 0)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=kind,
+    )
+    try:
+        if isinstance(connection, StillConnection):
+            connection.path, connection.seen = path, seen
+        if mode == "rwc":
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # what is committed is on the disk
+            if _version(connection) < len(MIGRATIONS):
+                _migrate(connection, path)
+        _check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes when the database itself is written; FileNotFoundError if it is gone."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there is something that is not in the database itself yet."""
+    log = path.with_name(f"{path.name}-wal")
+    return os.path.exists(log) and log.stat().st_size > 0
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
