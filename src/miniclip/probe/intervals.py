@@ -21,7 +21,7 @@ from miniclip.metrics import Interval
 
 Array = NDArray[np.float64]
 Weights = NDArray[Any]  # (G, r) float: how often each of G groups is drawn in each of r resamples
-Method = Literal["bootstrap", "exact"]
+Method = Literal["bootstrap", "exact", "predictive"]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -36,7 +36,8 @@ class Score:
 
     method: "bootstrap" over groups, or "exact" (Clopper and Pearson 1934 on the number of groups),
     which stands in where nearly all groups are right or nearly all are wrong: a perfect score on
-    300 images is no proof of a perfect classifier.
+    300 images is no proof of a perfect classifier. "predictive": where the figure of as many new
+    groups will fall, which is wider than where its long-run value lies.
     """
 
     value: float
@@ -65,18 +66,22 @@ def share(
         lambda weights: {"sums": weights.T @ sums}, count, seed=seed, resamples=resamples
     )["sums"]
     value = float(sums[:, 0].sum() / sums[:, 1].sum())
-    return bounded(value, drawn[:, 0] / drawn[:, 1], effective_groups(sums[:, 1]))
+    return bounded(value, drawn[:, 0] / drawn[:, 1], count)
 
 
 def bounded(value: float, drawn: Array, trials: float, *, few: float = FEW) -> Score:
     """Put the interval to a figure between 0 and 1, from its bootstrap (R,) or exactly.
 
-    trials: groups that the figure is made of, as `effective_groups` counts them. The exact interval
-    takes over when fewer than `few` of them are on the rarer side. Draws that are NaN, in which the
-    figure does not exist, are left out.
+    trials: the number of groups that the figure is made of. The exact interval takes over when
+    fewer than `few` of them are on the rarer side; groups that weigh very differently count as
+    fewer, as many as would vary so much (the design effect of Kish 1965). Draws that are NaN, in
+    which the figure does not exist, are left out.
     """
     drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) == 0 or min(value, 1 - value) * trials < few:
+    variance = float(drawn.var()) if len(drawn) else 0.0
+    if variance > 0:
+        trials = min(trials, max(value * (1 - value) / variance, 1.0))
+    if variance == 0 or min(value, 1 - value) * trials < few:
         return Score(value, exact_interval(value * trials, trials), "exact")
     low, high = percentiles(drawn)
     return Score(value, Interval(min(low, value), max(high, value)))
@@ -92,14 +97,6 @@ def exact_interval(successes: float, trials: float, confidence: float = CONFIDEN
     low = betaincinv(successes, failures + 1, tail) if successes > 0 else 0.0
     high = betaincinv(successes + 1, failures, 1 - tail) if failures > 0 else 1.0
     return Interval(float(low), float(high))
-
-
-def effective_groups(sizes: NDArray[Any]) -> float:
-    """Count groups so that a giant one is not taken for many: (sum m)^2 / sum m^2 (Kish 1965).
-
-    sizes: (G,) images a group; equal sizes give the number of groups that have any.
-    """
-    return float(sizes.sum() ** 2 / max(np.square(sizes, dtype=np.float64).sum(), 1e-12))
 
 
 def percentiles(drawn: Array, confidence: float = CONFIDENCE) -> Interval:

@@ -34,7 +34,6 @@ from miniclip.probe.intervals import (
     Weights,
     bootstrap,
     bounded,
-    effective_groups,
     group_sums,
     number_groups,
     percentiles,
@@ -130,8 +129,7 @@ def score_classifier(
         )
         for c, name in enumerate(classes)
     }
-    sizes = np.bincount(group)
-    accuracy = bounded(value["accuracy"], drawn["accuracy"], effective_groups(sizes))
+    accuracy = bounded(value["accuracy"], drawn["accuracy"], count)
     unseen = accuracy.value - accuracy.interval.low if accuracy.method == "exact" else 0.0
     return ClassifierScores(
         images=len(labels),
@@ -177,13 +175,13 @@ class _Counts:
             "macro_f1": np.where(there, f1, 0).sum(axis=1) / there.sum(axis=1),
         }
 
-    def trials(self) -> dict[str, list[float]]:
+    def trials(self) -> dict[str, list[int]]:
         """Of how many groups each figure of each class is made."""
         tables = {"precision": self.called, "recall": self.told, "f1": self.told + self.called}
-        return {name: [effective_groups(row) for row in table.T] for name, table in tables.items()}
+        return {name: np.count_nonzero(table, axis=0).tolist() for name, table in tables.items()}
 
     def macro_trials(self) -> float:
-        """Of how many groups a mean over classes is worth: C^2 / sum 1 / n, so the rare count."""
+        """How many groups a mean over classes is worth: C^2 / sum 1 / n, so the rare count."""
         trials = np.array([n for n in self.trials()["f1"] if n > 0])
         return float(len(trials) ** 2 / (1 / trials).sum())
 
@@ -234,8 +232,7 @@ class _Ranking:
             )
             for inside in (own[order], ~own[order])
         )
-        counts = [side.sum(axis=0) for side in (self._own, self._rest)]
-        self.trials = min(effective_groups(side) for side in counts)
+        self.trials = min(len(np.unique(group[own])), len(np.unique(group[~own])))
 
     def auroc(self, weights: Weights) -> NDArray[Any]:
         """(G, r) -> (r,) in [0, 1]; NaN where the class or the rest was not drawn."""
