@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
+from weakref import WeakKeyDictionary
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.encoder import Encoder
@@ -17,7 +18,7 @@ from miniclip.errors import ConfigError
 from miniclip.index.hybrid import fuse
 from miniclip.index.near_duplicates import COSINE, fold
 from miniclip.index.query import Query, query_vector, wanted_vector
-from miniclip.index.relevance import CROWD, Relevance
+from miniclip.index.relevance import CROWD, Opinions, Relevance
 from miniclip.index.store import Filter, ImageRecord, Scored
 
 By = Literal["vectors", "text", "both"]
@@ -161,10 +162,9 @@ class _Judge:
 
     def __init__(self, store: Searchable, question: Question, relevance: Relevance | None) -> None:
         self._store, self._question, self._relevance = store, question, relevance
-        self._crowd: FloatArray | None = None
+        self._crowd: Opinions | None = None
         if relevance is not None and question.wanted is not None:
-            ids = store.ids()
-            _, self._crowd = store.embedded(ids[:: max(1, len(ids) // CROWD)].tolist())
+            self._crowd = _crowd(store, relevance)
 
     def __call__(self, ids: Sequence[int]) -> list[tuple[Found, bool]]:
         records, embeddings = self._store.embedded(ids)
@@ -174,7 +174,8 @@ class _Judge:
         cosines = (embeddings @ question.vector).tolist()
         confidences: list[float | None] = [None] * len(records)
         if self._relevance and question.wanted is not None and self._crowd is not None:
-            shares = self._relevance.confidence(question.wanted, embeddings, self._crowd)
+            images = self._relevance.opinions(embeddings)
+            shares = self._relevance.confidence(question.wanted, images, self._crowd)
             confidences = list(shares.tolist())
         found = map(Found, records, cosines, confidences)
         return [(hit, self._matches(hit)) for hit in found]
@@ -185,6 +186,21 @@ class _Judge:
             or hit.confidence >= self._question.min_confidence
             or (self._question.by != "vectors" and spelled_out(hit.record, self._question.words))
         )
+
+
+# A sample of each open store, drawn once: a million ids take longer than a search. It may grow old
+# while the store goes on, as any fair sample may.
+_CROWDS: WeakKeyDictionary[Searchable, tuple[Relevance, Opinions]] = WeakKeyDictionary()
+
+
+def _crowd(store: Searchable, relevance: Relevance) -> Opinions:
+    judge, crowd = _CROWDS.get(store, (None, None))
+    if crowd is None or judge is not relevance:
+        ids = store.ids()
+        _, embeddings = store.embedded(ids[:: max(1, len(ids) // CROWD)].tolist())
+        crowd = relevance.opinions(embeddings)
+        _CROWDS[store] = relevance, crowd
+    return crowd
 
 
 def spelled_out(record: ImageRecord, words: str) -> bool:

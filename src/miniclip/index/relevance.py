@@ -39,7 +39,25 @@ _EVENS = 4.2  # evidence at which the confidence is 0.5
 _SLOPE = 2.0
 _NEIGHBOURS = 20
 _CROWD_LIMIT = 1.0
+_LEAST_SPREAD = 1e-6
 _NEUTRAL = 20  # images without an opinion that are added to the crowd: three images are no crowd
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """Images that can be asked for opinions.
+
+    embeddings: (N, D) float32 unit rows; mean, spread: (N,) of their cosines with the background.
+    """
+
+    embeddings: FloatArray = field(repr=False)
+    mean: NDArray[np.float64] = field(repr=False)
+    spread: NDArray[np.float64] = field(repr=False)
+
+    def of(self, query: FloatArray) -> NDArray[np.float64]:
+        """Return the cosines with a query (D,) as standard scores, (N,)."""
+        scores: NDArray[np.float64] = (self.embeddings @ query - self.mean) / self.spread
+        return scores
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,8 @@ class Relevance:
         StoreError when the user's cache directory cannot be written.
         """
         texts = (*BACKGROUND, *VOCABULARY)
+        if encoder.fingerprint in _MADE:
+            return _MADE[encoder.fingerprint]
         digest = hashlib.sha256("\n".join((encoder.fingerprint, *texts)).encode()).hexdigest()
         path = cache_dir() / f"background-{digest[:16]}.npy"
         rows = _read(path, (len(texts), encoder.embedding_dim))
@@ -67,38 +87,40 @@ class Relevance:
             rows = encoder.encode_texts(texts)
             with replacing(path) as stream:
                 np.save(stream, rows, allow_pickle=False)
-        return cls(rows[: len(BACKGROUND)], rows[len(BACKGROUND) :])
+        judge = cls(rows[: len(BACKGROUND)], rows[len(BACKGROUND) :])
+        _MADE[encoder.fingerprint] = judge
+        return judge
+
+    def opinions(self, embeddings: FloatArray) -> Opinions:
+        """Return what images think: (N, D) float32 unit rows, held against the background."""
+        cosines = (embeddings @ self.background.T).astype(np.float64)
+        return Opinions(
+            embeddings, cosines.mean(axis=1), np.maximum(cosines.std(axis=1), _LEAST_SPREAD)
+        )
 
     def confidence(
-        self, query: FloatArray, embeddings: FloatArray, crowd: FloatArray
+        self, query: FloatArray, images: Opinions, crowd: Opinions
     ) -> NDArray[np.float64]:
-        """Return how sure it is that each image shows what the query says: (N,), 0..1.
+        """Return how sure it is that each of N images shows what the query says: (N,), 0..1.
 
-        query: (D,) float32, unit length, of sentences. embeddings: (N, D) float32 unit rows. crowd:
-        (K, D) float32 unit rows, a fair sample of the collection (`CROWD` of it will do).
+        query: (D,) float32, unit length, of sentences. crowd: a fair sample of the collection
+        (`CROWD` images of it will do).
         """
-        odds = _SLOPE * (self.evidence(query, embeddings, crowd) - _EVENS)
+        odds = _SLOPE * (self.evidence(query, images, crowd) - _EVENS)
         shares: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
         return shares
 
-    def evidence(
-        self, query: FloatArray, embeddings: FloatArray, crowd: FloatArray
-    ) -> NDArray[np.float64]:
+    def evidence(self, query: FloatArray, images: Opinions, crowd: Opinions) -> NDArray[np.float64]:
         """Return own + neighbours - min(crowd, 1) for each image: (N,) standard deviations."""
         known = np.concatenate([self.background, self.words])
         nearest = np.argsort(-(known @ query), kind="stable")[:_NEIGHBOURS]
         # Opinions are linear in the query: the mean of the neighbours' is that of their mean.
-        own = self._opinion(query, embeddings)
-        neighbours = self._opinion(known[nearest].mean(axis=0), embeddings)
-        opinions = np.concatenate([self._opinion(query, crowd), np.zeros(_NEUTRAL)])
-        return own + neighbours - min(float(np.median(opinions)), _CROWD_LIMIT)
+        neighbours = images.of(known[nearest].mean(axis=0))
+        median = float(np.median(np.concatenate([crowd.of(query), np.zeros(_NEUTRAL)])))
+        return images.of(query) + neighbours - min(median, _CROWD_LIMIT)
 
-    def _opinion(self, query: FloatArray, embeddings: FloatArray) -> NDArray[np.float64]:
-        """Return the cosines with a query in units of those with the background, (N,)."""
-        cosines = (embeddings @ self.background.T).astype(np.float64)
-        spread = np.maximum(cosines.std(axis=1), 1e-6)
-        standard: NDArray[np.float64] = (embeddings @ query - cosines.mean(axis=1)) / spread
-        return standard
+
+_MADE: dict[str, Relevance] = {}  # by the fingerprint of the encoder; two megabytes each
 
 
 def _read(path: Path, shape: tuple[int, int]) -> FloatArray | None:
