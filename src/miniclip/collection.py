@@ -18,7 +18,7 @@ from typing import Self
 
 from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder
-from miniclip.errors import StoreError
+from miniclip.errors import DatasetError, StoreError
 from miniclip.index.ask import By, Found, Question, ask
 from miniclip.index.attic import Attic
 from miniclip.index.captioning import attach, captions_below, embed_captions
@@ -130,6 +130,8 @@ class Index:
         A kill at any moment costs at most the batch in hand. Raises DatasetError for such a folder
         and for unusable captions, StoreError when another process writes, ConfigError for patterns.
         """
+        if not self.location.exists:
+            self._refuse_typing_errors()
         with ExitStack() as stack:
             if rebuild:
                 self._roots = self._roots or self._recover_roots()
@@ -255,6 +257,14 @@ class Index:
                     )
                 self._store = SqliteStore.open(self.directory, write=False)
             return self._store
+
+    def _refuse_typing_errors(self) -> None:
+        """Refuse folders that are not there before an index is made for them."""
+        for root in self._roots:
+            if not os.path.lexists(root):
+                raise DatasetError(
+                    f"there is no file or folder {root}; check the path and its permissions"
+                )
 
     def _sync_roots(self, store: Store) -> list[Path]:
         """Remember the folders that the index was opened with; return those to bring in step."""

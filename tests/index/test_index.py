@@ -104,12 +104,15 @@ def test_an_index_that_is_not_there_says_how_to_make_it(photos: Path) -> None:
     assert not (photos / BESIDE).exists()
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_an_error_and_leaves_no_index(
+    tmp_path: Path, home: Path
+) -> None:
     with (
         Index.open(tmp_path / "none", FakeEncoder()) as index,
         pytest.raises(DatasetError, match="there is no file or folder"),
     ):
         index.sync()
+    assert not (home / "indexes").exists()
 
 
 # What it finds

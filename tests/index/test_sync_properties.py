@@ -30,7 +30,7 @@ from miniclip.index.sqlite_store import SqliteStore
 from miniclip.testing import FakeEncoder
 from tests.index.photos_on_disk import assert_in_step, assert_own_vectors, date, held, photo, truth
 
-KILLS = int(os.environ.get("MINICLIP_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("MINICLIP_KILLS", "3"))
 NAMES = [f"{folder}{name}.png" for folder in ("", "sub/", "sub/deeper/") for name in "abc"]
 
 
