@@ -127,20 +127,19 @@ def ece(probabilities: Array, labels: IntArray, bins: int = BINS) -> float:
 
 def ece_by_chance(
     probabilities: Array, bins: int = BINS, *, seed: int = 0, draws: int = 200
-) -> float:
-    """Mean ECE if every confidence were exactly true: what chance alone adds at this size.
+) -> Array:
+    """Draw the ECEs that a model would get whose every confidence is exactly true: (draws,).
 
-    probabilities: (N, C). Truth is drawn from the confidences themselves, `draws` times. An ECE
-    near this figure is no sign of miscalibration; it is reported beside the ECE, never subtracted.
+    probabilities: (N, C). The truth is drawn from the confidences themselves. An ECE among these is
+    no sign of miscalibration: their mean is what chance alone makes of so many images. It is
+    reported beside the ECE, never subtracted.
     """
     confidence = probabilities.max(axis=1)
     bin_of = equal_mass_bins(confidence, bins)
     rng = np.random.default_rng(seed)
-    totals = [
-        np.abs(np.bincount(bin_of, weights=confidence - (rng.random(len(confidence)) < confidence)))
-        for _ in range(draws)
-    ]
-    return float(np.sum(totals) / (draws * len(confidence)))
+    gaps = (confidence - (rng.random(len(confidence)) < confidence) for _ in range(draws))
+    totals = [np.abs(np.bincount(bin_of, weights=gap)).sum() for gap in gaps]
+    return np.array(totals) / len(confidence)
 
 
 def reliability_bins(

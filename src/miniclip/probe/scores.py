@@ -129,6 +129,7 @@ def score_classifier(
         )
         for c, name in enumerate(classes)
     }
+    by_chance = ece_by_chance(probabilities, seed=seed)
     accuracy = bounded(value["accuracy"], drawn["accuracy"], count)
     unseen = accuracy.value - accuracy.interval.low if accuracy.method == "exact" else 0.0
     return ClassifierScores(
@@ -136,8 +137,8 @@ def score_classifier(
         groups=count,
         accuracy=accuracy,
         macro_f1=bounded(value["macro_f1"], drawn["macro_f1"], counts.macro_trials()),
-        ece=_ece_score(value["ece"], drawn["ece"], unseen),
-        ece_by_chance=ece_by_chance(probabilities, seed=seed),
+        ece=_ece_score(value["ece"], drawn["ece"], by_chance, unseen),
+        ece_by_chance=float(by_chance.mean()),
         brier=_loss_score(value["brier"], drawn["brier"], unseen * 2),
         nll=_loss_score(value["nll"], drawn["nll"], unseen * losses.surprise),
         per_class=per_class,
@@ -245,17 +246,19 @@ def _score(value: float, drawn: Array, trials: float, *, few: float = FEW) -> Sc
     return None if np.isnan(value) else bounded(value, drawn, trials, few=few)
 
 
-def _ece_score(value: float, drawn: Array, unseen: float) -> Score:
+def _ece_score(value: float, drawn: Array, by_chance: Array, unseen: float) -> Score:
     """Chance adds to an ECE, and to that of a resample once more.
 
-    The lower end takes twice what a resample adds away again (the basic bootstrap of Efron and
-    Tibshirani 1993, section 13), the upper end measures from the median of the resamples.
+    The upper end is measured from the median of the resamples. The lower end takes away twice what
+    a resample adds (the basic bootstrap, Davison and Hinkley 1997, section 5.2), and is 0 when a
+    perfectly calibrated model would get as large an ECE.
     """
     high = percentiles(drawn).high
-    low_end = min(max(2 * value - high, 0.0), value)
-    return Score(
-        value, Interval(low_end, min(value + high - float(np.median(drawn)) + unseen, 1.0))
-    )
+    low = min(max(2 * value - high, 0.0), value)
+    if value <= percentiles(by_chance).high:
+        low = 0.0
+    rise = max(high - float(np.median(drawn)), 0.0)
+    return Score(value, Interval(low, min(value + rise + unseen, 1.0)))
 
 
 def _loss_score(value: float, drawn: Array, unseen: float) -> Score:
