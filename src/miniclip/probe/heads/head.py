@@ -129,7 +129,7 @@ def fit_head(
     training = Training(
         rows=rows,
         labels=np.asarray(labels, dtype=np.int64),
-        classes=classes,
+        classes=int(classes),
         groups=np.arange(len(labels)) if groups is None else np.asarray(groups, dtype=np.int64),
         prompts=prompts,
         logit_scale=logit_scale,
@@ -157,25 +157,29 @@ def load_head(kind: str, settings: Settings, arrays: Arrays) -> Head:
 
 def _fitters() -> dict[str, Callable[[Training], Head]]:
     # Here and not above: the files of the kinds need the names of this one.
-    from miniclip.probe.heads import kernel, logistic, prototype, zeroshot  # noqa: PLC0415
+    from miniclip.probe.heads import kernel, knn, logistic, prototype, svm, zeroshot  # noqa: PLC0415
 
     return {
         "kernel": kernel.fit_kernel,
+        "knn": knn.fit_knn,
         "logistic": logistic.fit_logistic,
         "prototype": prototype.fit_prototype,
+        "svm": svm.fit_svm,
         "zeroshot": zeroshot.fit_zeroshot,
     }
 
 
 def _loaders() -> dict[str, Callable[[Settings, Arrays], Head]]:
-    from miniclip.probe.heads import kernel, linear, mlp, prototype, zeroshot  # noqa: PLC0415
+    from miniclip.probe.heads import kernel, knn, linear, mlp, prototype, svm, zeroshot  # noqa: PLC0415
 
     return {
         "kernel": kernel.KernelHead.load,
+        "knn": knn.KnnHead.load,
         "linear": linear.LinearHead.load,
         "logistic": linear.load_logistic,
         "mlp": mlp.MlpHead.load,
         "prototype": prototype.PrototypeHead.load,
+        "svm": svm.SvmHead.load,
         "zeroshot": zeroshot.ZeroShotHead.load,
     }
 

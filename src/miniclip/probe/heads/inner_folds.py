@@ -1,8 +1,11 @@
-"""Inner validation folds, on which a head chooses its hyper-parameters. They judge nothing else."""
+"""Inner validation folds and the loss on them, by which a head chooses its hyper-parameters."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from miniclip.arrays import IntArray
 from miniclip.probe.heads.head import Training
@@ -30,3 +33,10 @@ def inner_folds(training: Training) -> list[tuple[IntArray, IntArray]]:
         if judged.any():
             folds.append((np.flatnonzero(fitted | ~known), np.flatnonzero(judged)))
     return folds
+
+
+def held_out_loss(logits: NDArray[Any], labels: IntArray) -> float:
+    """Sum over rows of -log softmax at the label, in nats."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    right = shifted[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(shifted).sum(axis=1)) - right).sum())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.probe.heads.head import Training
-from miniclip.probe.heads.inner_folds import inner_folds
+from miniclip.probe.heads.inner_folds import held_out_loss, inner_folds
 from miniclip.probe.heads.linear import LinearHead, spread_of
 from miniclip.quiet import quiet
 
@@ -75,13 +75,6 @@ def sweep(coordinates: FloatArray, training: Training) -> dict[str, float]:
         if min(list(losses.values())[-_PATIENCE - 1 :]) > min(losses.values()):
             break
     return losses
-
-
-def held_out_loss(logits: NDArray[Any], labels: IntArray) -> float:
-    """Sum over rows of -log softmax at the label, in nats."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    right = shifted[np.arange(len(labels)), labels]
-    return float((np.log(np.exp(shifted).sum(axis=1)) - right).sum())
 
 
 def coefficients(model: Any) -> tuple[NDArray[Any], NDArray[Any]]:

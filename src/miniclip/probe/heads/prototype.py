@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, unit_rows
+from miniclip.probe.heads.gaussian import rooted
 from miniclip.probe.heads.head import Arrays, Rows, Scores, Settings, Training
 
 COSINE_TO_LOGIT = 20.0
@@ -19,7 +20,7 @@ COSINE_TO_LOGIT = 20.0
 
 @dataclass(frozen=True)
 class PrototypeHead:
-    """scores = 20 * cosine of (x - mean) and the class's prototype, on the features.
+    """scores = 20 * cosine of (root(x) - mean) and the class's prototype, on the features.
 
     prototypes: (C, F) float32 unit rows. mean: (F,) float32, of all training rows.
     """
@@ -31,7 +32,7 @@ class PrototypeHead:
 
     def scores(self, rows: Rows) -> Scores:
         """(N, F) features to (N, C) float64 logits."""
-        cosines = unit_rows(rows.features - self.mean) @ self.prototypes.T
+        cosines = unit_rows(rooted(rows.features) - self.mean) @ self.prototypes.T
         return np.asarray(cosines, dtype=np.float64) * COSINE_TO_LOGIT
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -50,9 +51,9 @@ class PrototypeHead:
 
 def fit_prototype(training: Training) -> PrototypeHead:
     """Average each class's unit rows; the mean is that of the class means, so sizes don't count."""
-    features, labels = training.rows.features, training.labels
+    features, labels = rooted(training.rows.features), training.labels
     chosen = np.eye(training.classes, dtype=np.float32)[labels]  # (N, C), one-hot
-    mean = (class_means(features, chosen)).mean(axis=0)
+    mean = class_means(features, chosen).mean(axis=0)
     return PrototypeHead(unit_rows(class_means(unit_rows(features - mean), chosen)), mean, {})
 
 
