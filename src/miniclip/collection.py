@@ -32,7 +32,6 @@ from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import Filter, ImageRecord, Model, Place, ScoredText, Store
 from miniclip.index.sync import Progress, SyncResult, sync
 from miniclip.index.vector_cache import VectorCache
-from miniclip.index.where import parse_where
 from miniclip.onnx_encoder import load_encoder
 
 Folders = Path | str | Sequence[Path | str]
@@ -198,7 +197,7 @@ class Index:
             by=by,
             top=top,
             skip=skip,
-            where=parse_where(where) if isinstance(where, str) else where,
+            where=_condition(where) if isinstance(where, str) else where,
             min_confidence=min_confidence,
             near_duplicates=near_duplicates,
         )
@@ -296,8 +295,18 @@ class Index:
         if not create and not is_index(directory):
             return None
         store = SqliteStore.open(directory, write=True)
-        store.use_model(_model(self.encoder))
+        try:
+            store.use_model(_model(self.encoder))
+        except BaseException:
+            store.close()
+            raise
         return store
+
+
+def _condition(text: str) -> Filter:
+    from miniclip.index.where import parse_where  # noqa: PLC0415 - its grammar costs 0.1 s
+
+    return parse_where(text)
 
 
 def _model(encoder: Encoder) -> Model:
