@@ -25,7 +25,7 @@ from miniclip.onnx_encoder import load_encoder
 from miniclip.probe.calibration import fit_temperature, softmax
 from miniclip.probe.cross_fit import cross_fit, training_rows, view_scores
 from miniclip.probe.duplicates import find_repeats
-from miniclip.probe.learn import HeadChoice, head_fitter
+from miniclip.probe.learn import DEFAULT_HEAD, HeadChoice, head_fitter
 from miniclip.probe.splits import make_folds
 from miniclip.probe.table import FeatureTable, read_table
 from miniclip.views import named_views
@@ -40,7 +40,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     pictures count as one wherever something is chosen or calibrated on folds inside `fit`; folds
     outside, such as those of `cross_val_score`, are the caller's business.
 
-    head: "logistic", "svm", "prototype", "knn", "zeroshot" or "blend".
+    head: "kernel", "logistic", "svm", "prototype", "knn", "zeroshot" or "blend".
     bundle: name or directory of a bundle, an `Encoder`, or None for the default bundle.
     views: "plain", "flip", "crops", "tiles", with commas.
     folds: how many folds choose the temperature of the probabilities; 0 leaves them uncalibrated.
@@ -53,7 +53,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        head: str = "logistic",
+        head: str = DEFAULT_HEAD,
         *,
         bundle: str | Path | Encoder | None = None,
         views: str = "plain",

@@ -42,9 +42,9 @@ def fit(
     head: Annotated[
         str,
         typer.Option(
-            help="logistic, svm, prototype, knn, zeroshot, blend, or mlp (needs miniclip[train])."
+            help="kernel, logistic, svm, prototype, knn, zeroshot, blend; mlp (needs miniclip[train])."
         ),
-    ] = "logistic",
+    ] = "kernel",
     folds: Annotated[int, typer.Option(min=2, help="How many folds are held out in turn.")] = 5,
     views: Annotated[
         str,

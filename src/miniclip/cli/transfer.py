@@ -41,8 +41,8 @@ def transfer(
         ),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="logistic, svm, prototype, knn, zeroshot or blend.")
-    ] = "logistic",
+        str, typer.Option(help="kernel, logistic, svm, prototype, knn, zeroshot or blend.")
+    ] = "kernel",
     views: Annotated[str, typer.Option(help="As for miniclip fit.")] = "plain",
     folds: Annotated[int, typer.Option(min=2, help="Folds on the diagonal.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,

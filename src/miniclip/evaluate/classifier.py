@@ -105,11 +105,14 @@ class EvaluationResult:
         )
 
     def __str__(self) -> str:
-        lines = [self.protocol, *figure_lines(self.figures), self.drift.verdict]
+        lines = [self.protocol, *figure_lines(self.figures, new=True), self.drift.verdict]
         if self.recalibrated and self.before_recalibration:
             lines.append(f"recalibrated on {self.recalibrated_on} images, on the others:")
-            lines += [f"  before  {line}" for line in figure_lines(self.before_recalibration)[2:]]
-            lines += [f"  now     {line}" for line in figure_lines(self.recalibrated)[2:]]
+            lines += [
+                f"  before  {line}"
+                for line in figure_lines(self.before_recalibration, new=True)[2:]
+            ]
+            lines += [f"  now     {line}" for line in figure_lines(self.recalibrated, new=True)[2:]]
         return "\n".join(lines)
 
 
@@ -150,7 +153,8 @@ def evaluate_classifier(
         figures=figures,
         drift=_drift(model, prepared, judged, held, figures),
         held_out=tuple(
-            held_out_image(prepared, row, judged.probabilities[row], fold=0) for row in range(len(prepared))
+            held_out_image(prepared, row, judged.probabilities[row], fold=0)
+            for row in range(len(prepared))
         ),
         repeats_of_training=sum(content in known for content in held.contents),
         skipped=(*prepared.skipped, *strangers),
@@ -205,7 +209,7 @@ def _drift(
     confidence = _shift(model.reference.confidence, judged.probabilities.max(axis=1))
     refused = share(model.gate.refuses(features), held.group, seed=model.rules.settings.seed)
     coverage, band = figures.conformal.coverage, figures.conformal.band
-    covered = coverage.interval.high >= band.low
+    covered = coverage.value >= band.low
     said = []
     if distance.drifted:
         said.append("these images look different from those of the fit")

@@ -57,7 +57,7 @@ def gather(prepared: Prepared, learnt: Learnt, judged: Judged, *, seed: int) -> 
         distances=distances,
         repeats=repeats_of(prepared),
         shortcuts=_shortcuts(prepared, learnt, seed),
-        doubts=_doubts(prepared, learnt, judged),
+        doubts=(),
         next_to_label=(),
         held_out=tuple(
             held_out_image(prepared, row, shares, fold)

@@ -80,7 +80,7 @@ def _abstention(judged: Judged, held: HeldOut, rules: Rules) -> AbstentionResult
     correct = judged.probabilities.argmax(axis=1) == held.labels
     automatic, seed = judged.automatic, rules.settings.seed
     curve = risk_coverage(confidence, correct)
-    shown = np.unique(np.linspace(0, len(curve.coverage) - 1, _CURVE_POINTS).astype(int))
+    shown = np.unique(np.linspace(0, len(curve.coverage) - 1, _CURVE_POINTS).astype(int)).tolist()
     return AbstentionResult(
         target_error=rules.settings.target_error,
         threshold=rules.threshold,
@@ -88,15 +88,13 @@ def _abstention(judged: Judged, held: HeldOut, rules: Rules) -> AbstentionResult
         error=(
             share(~correct[automatic], held.group[automatic], seed=seed)
             if automatic.any()
-            else Score(0.0, Interval(0.0, 1.0), "exact")
+            else Score(0.0, Interval(0.0, 1.0))
         ),
-        promised=rules.promised,
+        expected_error=rules.expected_error,
         aurc=curve.aurc,
         curve=tuple(
             CurvePoint(
-                float(curve.coverage[point]),
-                float(curve.risk[point]),
-                float(curve.threshold[point]),
+                *(float(part[point]) for part in (curve.coverage, curve.error, curve.threshold))
             )
             for point in shown
         ),

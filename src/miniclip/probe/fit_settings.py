@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from miniclip.errors import ConfigError
 from miniclip.probe.conformal import METHODS
-from miniclip.probe.learn import HeadChoice
+from miniclip.probe.learn import DEFAULT_HEAD, HeadChoice
 from miniclip.probe.rules import RuleSettings
 from miniclip.views import named_views
 
@@ -19,7 +19,7 @@ class FitSettings:
     other heads to be compared on the same folds.
     """
 
-    head: str = "logistic"
+    head: str = DEFAULT_HEAD
     overrides: tuple[str, ...] = ()
     preset: str | None = None
     compare_presets: bool = False
@@ -40,9 +40,9 @@ class FitSettings:
             choice.check()
         if not 0 < self.alpha < 1:
             raise ConfigError(f"alpha is {self.alpha}; give a share above 0 and below 1")
-        if not 0 <= self.target_error < 1:
+        if not 0 < self.target_error < 1:
             raise ConfigError(
-                f"target_error is {self.target_error}; give a share from 0 to below 1, such as 0.01"
+                f"target_error is {self.target_error}; give a share such as 0.01"
             )
         if self.sets not in METHODS:
             raise ConfigError(f"sets is {self.sets!r}; choose one of {', '.join(METHODS)}")

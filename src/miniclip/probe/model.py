@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class ClassifierModel:
             return cls._from_facts(directory, facts)
         except MiniClipError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, BadZipFile, EOFError, ValueError, LookupError, TypeError) as error:
             raise BundleError(f"{directory} is damaged ({error!r}); {_CURE}") from error
 
     @classmethod
@@ -257,5 +258,5 @@ def _array_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

@@ -71,7 +71,7 @@ def _by_class(result: FitResult) -> str:
 
 def _decisions(result: FitResult) -> str:
     return (
-        f"{result.figures.abstention}, for a target of "
+        f"{result.figures.abstention.promise()}, for a target of "
         f"{result.figures.abstention.target_error:.1%}. The gate against other kinds of images "
         f"({result.gate.kind}) turns {_percent(result.gate.refused)} of held-out images away."
     )

@@ -91,24 +91,36 @@ class CurvePoint:
 class AbstentionResult:
     """What is decided without a person, at a threshold on the calibrated confidence.
 
-    automatic, error: on held-out images, each judged with a threshold chosen on the other folds.
-    promised: the error that was expected of the threshold when it was chosen, with its interval.
-    aurc: area under the risk-coverage curve (Geifman and El-Yaniv 2017), lower is better.
+    automatic, error: what came out on the images, each judged with a threshold that others chose.
+    expected_error: promised when the threshold was chosen, with the interval in which the error of
+    as many new images falls. aurc: area under the risk-coverage curve (Geifman and El-Yaniv 2017),
+    lower is better.
     """
 
     target_error: float
     threshold: float
     automatic: Score
     error: Score
-    promised: Score
+    expected_error: Score
     aurc: float
     curve: tuple[CurvePoint, ...]
 
-    def __str__(self) -> str:
-        low, high = self.error.interval
+    def promise(self) -> str:
+        """Say what to expect of new images: "auto 84 %, to a person 16 %, expected errors ..."."""
+        return self._said("expected errors", self.expected_error)
+
+    def outcome(self) -> str:
+        """Say what came out on these images."""
+        return self._said("errors", self.error)
+
+    def _said(self, word: str, error: Score) -> str:
+        share = round(100 * self.automatic.value)
+        if not share:
+            return "auto 0 %, to a person 100 %: no threshold keeps the error that was asked for"
+        low, high = error.interval
         return (
-            f"auto {self.automatic.value:.0%}, to a person {1 - self.automatic.value:.0%}, "
-            f"expected errors {100 * self.error.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+            f"auto {share} %, to a person {100 - share} %, "
+            f"{word} {100 * error.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
         )
 
 

@@ -46,7 +46,7 @@ class Rules:
 
     temperature: divides scores. quantiles: float64, (1,) or, one for each class, (C,).
     threshold: calibrated confidence from which a label needs no person; above 1: always a person.
-    promised: the error of decisions without a person, as expected of this threshold. fitted_on: how
+    expected_error: of decisions without a person at this threshold. fitted_on: how
     many images.
     """
 
@@ -54,7 +54,7 @@ class Rules:
     temperature: float
     quantiles: Array
     threshold: float
-    promised: Score
+    expected_error: Score
     fitted_on: int
 
     def probabilities(self, scores: NDArray[Any]) -> Array:
@@ -78,20 +78,20 @@ class Rules:
             "temperature": self.temperature,
             "quantiles": self.quantiles.tolist(),
             "threshold": self.threshold,
-            "promised": to_json(self.promised),
+            "expected_error": to_json(self.expected_error),
             "fitted_on": self.fitted_on,
         }
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
         """Read what `to_dict` wrote; KeyError, TypeError or ValueError for anything else."""
-        promised = facts["promised"]
+        error = facts["expected_error"]
         return cls(
             settings=RuleSettings(**facts["settings"]),
             temperature=float(facts["temperature"]),
             quantiles=np.array(facts["quantiles"], dtype=np.float64),
             threshold=float(facts["threshold"]),
-            promised=Score(promised["value"], Interval(*promised["interval"]), promised["method"]),
+            expected_error=Score(error["value"], Interval(*error["interval"]), error["method"]),
             fitted_on=int(facts["fitted_on"]),
         )
 
@@ -153,7 +153,7 @@ def fit_rules(held: HeldOut, settings: RuleSettings) -> Rules:
         temperature=temperature,
         quantiles=quantiles,
         threshold=decision.threshold,
-        promised=decision.expected_error,
+        expected_error=decision.error,
         fitted_on=len(held),
     )
 

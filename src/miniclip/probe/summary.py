@@ -13,8 +13,8 @@ def summary(result: FitResult) -> str:
     return "\n".join(_lines(result))
 
 
-def figure_lines(figures: Figures) -> list[str]:
-    """Return the figures of one set of images, one a line."""
+def figure_lines(figures: Figures, *, new: bool = False) -> list[str]:
+    """Return the figures of one set of images, one a line; new: not those of the fit."""
     scores, conformal = figures.scores, figures.conformal
     held = f"sets hold the label, aim {1 - conformal.alpha:.0%}"
     return [
@@ -22,7 +22,7 @@ def figure_lines(figures: Figures) -> list[str]:
         _line("macro F1", scores.macro_f1),
         _line("calibration error", scores.ece) + f", {scores.ece_by_chance:.2%} by chance",
         _line(held, conformal.coverage) + f", {conformal.set_size:.2f} labels on average",
-        str(figures.abstention),
+        figures.abstention.outcome() if new else figures.abstention.promise(),
     ]
 
 
@@ -40,7 +40,7 @@ def _lines(result: FitResult) -> Iterator[str]:
         )
     for name, figures in (("test", result.test), ("test with repeats", result.test_naive)):
         if figures and not (figures is result.test_naive and result.test is figures):
-            yield _line(name, figures.scores.accuracy) + f", {figures.abstention}"
+            yield _line(name, figures.scores.accuracy) + f", {figures.abstention.outcome()}"
     for rival in result.rivals:
         yield _line(rival.name, rival.accuracy) + f": {rival.comparison.verdict}"
     if result.presets:
