@@ -8,14 +8,14 @@ so that any encoder will do):
     neighbours(q, v) does v also like what is said in the background about the same things as q?
     crowd(q)         how does the median image of the collection like q?
 
-evidence = own + neighbours - min(crowd, 1). A query that all images like a little (they are grey,
-and so is q) is no match for any of them; but where every image shows q, that counts against none
-by more than 1. The first and the last term are the z-norm and the t-norm of speaker verification
+evidence = own + neighbours - crowd, the last held between -0.5 and 1. A query that all images like
+a little (they are grey, and so is q) is no match for any of them; but where every image shows q,
+that counts against none by more than 1. The first and the last term are the z-norm and the t-norm of speaker verification
 (Auckenthaler, Carey and Lloyd-Thomas, Digital Signal Processing 10, 2000).
 
-Two numbers turn evidence into a confidence by a logistic curve. They say: 0.5 is evidence as likely
-for the best image of a collection that holds no answer as for a right answer. How they were found
-and what they do on other collections: docs/search.md. It ranks nothing.
+Two numbers turn evidence into a confidence by a logistic curve, fitted to right answers on the one
+hand and, on the other, the best images of collections that hold no answer, both as likely. How they
+were found, and what they do on other collections: docs/search.md. It ranks nothing.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from miniclip.index.word_lists import BACKGROUND, VOCABULARY
 
 CUT = 0.5  # confidence from which an image counts as a match, unless the user says otherwise
 CROWD = 1_000  # images of a collection whose median opinion is asked
-_EVENS = 4.2  # evidence at which the confidence is 0.5
-_SLOPE = 2.0
+_EVENS = 4.1  # evidence at which the confidence is 0.5
+_SLOPE = 2.5
 _NEIGHBOURS = 20
-_CROWD_LIMIT = 1.0
+_CROWD_LIMITS = (-0.5, 1.0)
 _LEAST_SPREAD = 1e-6
 _NEUTRAL = 20  # images without an opinion that are added to the crowd: three images are no crowd
 
@@ -111,13 +111,14 @@ class Relevance:
         return shares
 
     def evidence(self, query: FloatArray, images: Opinions, crowd: Opinions) -> NDArray[np.float64]:
-        """Return own + neighbours - min(crowd, 1) for each image: (N,) standard deviations."""
+        """Return own + neighbours - crowd for each image: (N,), in standard deviations."""
         known = np.concatenate([self.background, self.words])
         nearest = np.argsort(-(known @ query), kind="stable")[:_NEIGHBOURS]
         # Opinions are linear in the query: the mean of the neighbours' is that of their mean.
         neighbours = images.of(known[nearest].mean(axis=0))
         median = float(np.median(np.concatenate([crowd.of(query), np.zeros(_NEUTRAL)])))
-        return images.of(query) + neighbours - min(median, _CROWD_LIMIT)
+        low, high = _CROWD_LIMITS
+        return images.of(query) + neighbours - min(max(median, low), high)
 
 
 _MADE: dict[str, Relevance] = {}  # by the fingerprint of the encoder; two megabytes each
