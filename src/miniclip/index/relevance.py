@@ -10,8 +10,8 @@ so that any encoder will do):
 
 evidence = own + neighbours - crowd, the last held between -0.5 and 1. A query that all images like
 a little (they are grey, and so is q) is no match for any of them; but where every image shows q,
-that counts against none by more than 1. The first and the last term are the z-norm and the t-norm of speaker verification
-(Auckenthaler, Carey and Lloyd-Thomas, Digital Signal Processing 10, 2000).
+that counts against none by more than 1. The first and the last term are the z-norm and the t-norm
+of speaker verification (Auckenthaler, Carey and Lloyd-Thomas, Digital Signal Processing 10, 2000).
 
 Two numbers turn evidence into a confidence by a logistic curve, fitted to right answers on the one
 hand and, on the other, the best images of collections that hold no answer, both as likely. How they
