@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from miniclip.probe import duplicates as module
-from miniclip.probe.duplicates import COSINE, HAMMING, Repeats, find_repeats
+from miniclip.probe.duplicates import MOST_BITS, SURE, Repeats, cosine_needed, find_repeats
+from miniclip.probe.facts import MIRROR_MASKS
 from miniclip.probe.table import FeatureTable
 from tests.probe.images import make_facts, make_table
 
@@ -39,8 +40,12 @@ def run(table: FeatureTable) -> Repeats:
     return find_repeats(table, np.zeros(len(table), dtype=np.int64))
 
 
-def test_copies_are_found_by_hash_and_features_together() -> None:
-    repeats = run(make_copies(bits=HAMMING, cosine=COSINE + 0.02))
+# Bits and cosine on the two sides of the line, and 0.02 of luck.
+@pytest.mark.parametrize(
+    ("bits", "cosine"), [(0, 0.57), (4, 0.69), (10, 0.87), (12, SURE + 0.02), (MOST_BITS, 0.9)]
+)
+def test_copies_are_found_by_hash_and_features_together(bits: int, cosine: float) -> None:
+    repeats = run(make_copies(bits=bits, cosine=cosine + 0.01))
     assert (repeats.exact, repeats.near) == (0, PAIRS)
     expected = [*np.repeat(np.arange(PAIRS), 2), *np.arange(PAIRS, PAIRS + 60)]
     np.testing.assert_array_equal(repeats.group, expected)
@@ -48,13 +53,32 @@ def test_copies_are_found_by_hash_and_features_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "cosine"), [(HAMMING + 1, 1.0), (0, COSINE - 0.05)], ids=["hash", "features"]
+    ("bits", "cosine"), [(MOST_BITS + 1, 1.0), (0, 0.5), (4, 0.62), (10, 0.8), (16, 0.85)]
 )
 def test_one_of_the_two_alone_is_not_enough(bits: int, cosine: float) -> None:
     repeats = run(make_copies(bits=bits, cosine=cosine))
     assert repeats.near == 0
     assert repeats.pairs == ()
     assert len(np.unique(repeats.group)) == len(repeats.group)
+
+
+def test_the_farther_the_hashes_the_more_the_features_have_to_say() -> None:
+    needed = cosine_needed(np.arange(65, dtype=np.uint8))
+    assert needed[0] == 0.55
+    assert (np.diff(needed[: MOST_BITS + 1]) >= 0).all()
+    assert needed[MOST_BITS] == SURE
+    assert np.isinf(needed[MOST_BITS + 1 :]).all()
+
+
+def test_mirrored_and_upside_down_copies_are_repeats() -> None:
+    table = make_copies(bits=0, cosine=0.95)
+    facts = [
+        make_facts(perceptual_hash=each.perceptual_hash ^ (0, *MIRROR_MASKS)[row % 8 // 2])
+        if row % 2
+        else each
+        for row, each in enumerate(table.facts)
+    ]
+    assert run(make_table(table.features[0], facts)).near == PAIRS
 
 
 def test_blocks_leave_no_pair_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +114,12 @@ def test_a_near_repeat_under_another_label_conflicts_too() -> None:
 
 def test_copies_of_copies_are_one_group() -> None:
     """The first and the third are too far apart to be found without the second."""
-    hashes = [0, (1 << HAMMING) - 1, (1 << 2 * HAMMING) - 1, (1 << 60) - 1]
+    hashes = [0, 0xFFFF, 0xFFFF_FFFF, 0x0F0F_3333_5A5A_9999]
     facts = [make_facts(perceptual_hash=key) for key in hashes]
     repeats = run(make_table(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 5.0]]), facts))
     assert repeats.group.tolist() == [0, 0, 0, 1]
     assert repeats.near == 2
+    assert repeats.pairs == (("0.jpg", "1.jpg", False), ("1.jpg", "2.jpg", False))
 
 
 def test_no_images_have_no_repeats() -> None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from miniclip.errors import ImageError
 from miniclip.images import ImageSource
-from miniclip.probe.facts import ImageFacts, perceptual_hash, read_facts
+from miniclip.probe.facts import MIRROR_MASKS, ImageFacts, perceptual_hash, read_facts
 
 
 def scene(seed: int, side: int = 160) -> Image.Image:
@@ -76,6 +76,25 @@ def test_different_pictures_differ_in_half_the_bits() -> None:
     distances = [distance(scene(seed), scene(seed + 1)) for seed in range(40)]
     assert min(distances) > 12
     assert 28 < np.mean(distances) < 36
+
+
+TURNS = (
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_180,
+)
+
+
+@pytest.mark.parametrize(("mask", "turned"), list(zip(MIRROR_MASKS, TURNS, strict=True)), ids=str)
+def test_the_hash_of_a_mirrored_picture_follows_from_its_own(
+    mask: int, turned: Image.Transpose
+) -> None:
+    wrong = [
+        (perceptual_hash(image) ^ mask ^ perceptual_hash(image.transpose(turned))).bit_count()
+        for image in map(scene, range(20))
+    ]
+    assert np.mean(wrong) < 6  # as many as the median is away from 0
+    assert max(wrong) <= 14
 
 
 def test_the_hash_is_a_cosine_transform_against_its_median() -> None:

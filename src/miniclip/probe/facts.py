@@ -23,6 +23,10 @@ THUMBNAIL = 64  # pixels a side
 _BORDER = 4  # pixels of the thumbnail: a sixteenth of the picture
 _CORNER = 12
 _HASH_SIDE = 8
+# XOR one of these to a hash: that of the picture mirrored, upside down, or both. A reflection turns
+# the sign of every odd frequency along its axis, and the median of the rest is nearly 0.
+_MIRRORED, _UPSIDE_DOWN = 0xAAAAAAAAAAAAAAAA, 0xFF00FF00FF00FF00
+MIRROR_MASKS = (_MIRRORED, _UPSIDE_DOWN, _MIRRORED ^ _UPSIDE_DOWN)
 
 
 @dataclass(frozen=True)
