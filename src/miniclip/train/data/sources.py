@@ -65,7 +65,7 @@ def image_rows(captions: CaptionSet, model: TwoTower, recipe: Recipe, views: Vie
     what = [trunk_digest(model.fixed_part), model.image_tower.source, recipe.image.trainable]
     weights = hashlib.sha256(json.dumps([*what, recipe.image.cut]).encode()).hexdigest()
     request = Request(sources, spec, views, recipe.seed, weights)
-    run = TrunkRunner(model, device=_device(recipe), threads=threads)
+    run = TrunkRunner(model.fixed_part, spec.side, device=_device(recipe), threads=threads)
     with _progress(f"image features ({views.count} views)", len(sources)) as progress:
         cache = open_cache(cache_dir() / "trunks", request, run, threads=threads, progress=progress)
     return CachedRows(cache)

@@ -21,7 +21,6 @@ from miniclip.errors import BundleError, ExportError
 from miniclip.onnx_encoder import IMAGE_BATCH, OnnxGraph
 from miniclip.train.data.feature_cache import Half, Run
 from miniclip.train.export.onnx_graphs import trunk_graph
-from miniclip.train.model import TwoTower
 
 MIN_COSINE = 0.9999
 _log = logging.getLogger(__name__)
@@ -42,8 +41,10 @@ class TrunkRunner:
     It is made ready at the first call, which may never come.
     """
 
-    def __init__(self, model: TwoTower, *, device: torch.device, threads: int) -> None:
-        self._model = model
+    def __init__(self, trunk: nn.Module, side: int, *, device: torch.device, threads: int) -> None:
+        """trunk: pixels (B, 3, S, S) to rows (B, ...); side: S."""
+        self._trunk = trunk
+        self._side = side
         self._device = device
         self._threads = threads
         self._run: Run | None = None
@@ -55,11 +56,10 @@ class TrunkRunner:
         return self._run(pixels)
 
     def _prepare(self) -> Run:
-        trunk = copy.deepcopy(self._model.fixed_part).eval().requires_grad_(False)
+        trunk = copy.deepcopy(self._trunk).eval().requires_grad_(False)
         if self._device.type == "cpu":
-            side = self._model.image_tower.image_spec.side
             try:
-                return _onnx_runner(trunk, side, self._threads)
+                return _onnx_runner(trunk, self._side, self._threads)
             except (ExportError, BundleError) as error:
                 _log.warning("image features are computed by torch, more slowly: %s", error)
         return _torch_runner(trunk.to(self._device), self._device)

@@ -73,12 +73,16 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', ceil(H / stride), ceil(W / stride))."""
+        return super().forward(self.padded(x))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to what a convolution without padding wants."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if kernel > 1 or stride > 1:
             top, bottom = _same_padding(int(x.shape[-2]), kernel, stride)
             left, right = _same_padding(int(x.shape[-1]), kernel, stride)
             x = F.pad(x, (left, right, top, bottom))
-        return super().forward(x)
+        return x
 
 
 def _same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
