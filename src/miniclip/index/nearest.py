@@ -27,7 +27,7 @@ from miniclip.index.vector_matrix import HalfArray
 if TYPE_CHECKING:
     from usearch.index import Index
 
-BLOCK = 16384  # rows a thread takes at a time: 16 MiB at D = 512, few enough calls, no long tail
+BLOCK = 8192  # rows a thread takes at a time: 8 MiB at D = 512, few enough calls, no long tail
 _LANES = 64  # scores of which one maximum is kept
 _LOWEST = float(np.finfo(np.float32).min)  # the dead are below
 _KERNEL_ERROR = 1e-4  # of a float16 product with float32 sums; measured 2e-5 at D = 513
@@ -88,22 +88,24 @@ def rescored(rows: HalfArray, query: FloatArray, slots: IntArray, *, top: int) -
 
 def _scores(rows: HalfArray, query: FloatArray, among: IntArray | None) -> tuple[FloatArray, float]:
     """Cosines (N,) or (len(among),) float32, and by how much they may be wrong."""
-    half = query.astype(np.float16)
-    packed = numkong.dots_pack(half[None], dtype="float16")
+    half = query.astype(np.float16)[None]
     scores = np.empty(len(rows) if among is None else len(among), dtype=np.float32)
 
-    def score(start: int) -> None:
-        part = slice(start, start + BLOCK)
-        block = rows[part] if among is None else rows[among[part]]
-        scores[part] = np.asarray(numkong.dots_packed(block, packed))[:, 0]
+    starts = iter(range(0, len(scores), BLOCK))
 
-    starts = range(0, len(scores), BLOCK)
-    if len(starts) > 1:
-        list(_pool(os.getpid()).map(score, starts))
-    else:
-        for start in starts:
-            score(start)
-    return scores, float(np.linalg.norm(query - half.astype(np.float32))) + _KERNEL_ERROR
+    def score() -> None:
+        for start in starts:  # shared: each thread takes the next block that is left
+            part = slice(start, start + BLOCK)
+            block = rows[part] if among is None else rows[among[part]]
+            scores[part] = np.asarray(numkong.cdist(block, half, "dot"))[:, 0]
+
+    more = min(usable_cpus(), len(scores) // BLOCK) - 1
+    helpers = [_pool(os.getpid()).submit(score) for _ in range(more)]
+    score()
+    for helper in helpers:
+        if not helper.cancel():  # one that had no time to begin has nothing left to do
+            helper.result()
+    return scores, float(np.linalg.norm(query - half[0].astype(np.float32))) + _KERNEL_ERROR
 
 
 def _bound(scores: FloatArray, top: int) -> float:

@@ -193,10 +193,10 @@ class VectorTable:
         self, db: sqlite3.Connection, view: _View, key: Literal["item", "slot"], keys: Sequence[int]
     ) -> list[tuple[int, int]]:
         """Look up (slot, item) of items or slots, each row checked against its seal."""
-        found = db.execute(
-            f"SELECT slot, item, seal, ({_OWNER[self._kind]}) FROM vectors "
-            f"WHERE matrix = ? AND {key} IN (SELECT value FROM json_each(?))",
-            (view.id, json.dumps(list(keys))),
+        found = db.execute(  # CROSS JOIN: one look-up to a key, whatever the planner thinks
+            f"SELECT slot, item, seal, ({_OWNER[self._kind]}) FROM json_each(?) "
+            f"CROSS JOIN vectors ON matrix = ? AND {key} = value",
+            (json.dumps(list(keys)), view.id),
         ).fetchall()
         for slot, item, sealed, owner in found:
             if owner is None or slot >= len(view.rows) or seal(owner, view.rows[slot]) != sealed:
