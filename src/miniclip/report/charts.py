@@ -1,0 +1,120 @@
+"""Charts of a report as PNG data URIs, drawn by matplotlib; None where that is not installed.
+
+Numbers in, pictures out: nothing here computes a figure.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from miniclip.arrays import FloatArray
+from miniclip.probe.calibration import ReliabilityBin
+from miniclip.probe.results import AbstentionResult, Curves
+from miniclip.report.page import jpeg_uri
+
+EXTRA = "report"
+_DPI = 110
+_HEAT = np.array((216, 60, 40), dtype=np.float32)  # RGB of what speaks for the answer
+_COLD = np.array((40, 90, 200), dtype=np.float32)  # and of what speaks against it
+_STRENGTH = 0.7
+
+
+def can_draw() -> bool:
+    """Whether charts can be drawn: matplotlib comes with miniclip[report]."""
+    return find_spec("matplotlib") is not None
+
+
+def learning_curves(runs: Mapping[str, Curves]) -> str | None:
+    """Loss and accuracy by epoch, training dashed and validation solid, a colour for each run."""
+
+    def draw(figure: Any) -> None:
+        for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for number, (name, curves) in enumerate(runs.items()):
+                for part, line in (("train", "--"), ("validation", "-")):
+                    values = getattr(curves, f"{part}_{what}")
+                    epochs = range(1, len(values) + 1)
+                    label = f"{name}, {part}" if name else part
+                    axes.plot(epochs, values, line, color=f"C{number}", linewidth=1.3, label=label)
+            axes.set(xlabel="epoch", ylabel=what)
+            axes.set_ylim(bottom=0 if what == "loss" else None)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=8)
+
+    return _png((10, 3.8), draw)
+
+
+def reliability(bins: Sequence[ReliabilityBin]) -> str | None:
+    """Accuracy against confidence; the diagonal is what a calibrated model would show."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.plot((0, 1), (0, 1), color="grey", linewidth=1, linestyle="--", label="calibrated")
+        axes.plot(
+            [one.confidence for one in bins],
+            [one.accuracy for one in bins],
+            marker="o",
+            markersize=4,
+            label="this model",
+        )
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+
+    return _png((4.4, 4), draw)
+
+
+def risk_coverage(abstention: AbstentionResult) -> str | None:
+    """Errors among the images that are decided without a person, by how many those are."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        curve = abstention.curve
+        axes.plot([100 * one.coverage for one in curve], [100 * one.error for one in curve])
+        axes.axhline(100 * abstention.target_error, color="grey", linewidth=1, linestyle="--")
+        axes.axvline(100 * abstention.automatic.value, color="C1", linewidth=1, linestyle="--")
+        axes.set(xlabel="decided without a person, %", ylabel="errors among them, %")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+
+    return _png((4.4, 4), draw)
+
+
+def heat_overlay(image: Image.Image, drops: FloatArray, *, side: int = 320) -> str:
+    """Lay a map over a picture, as a JPEG data URI: red speaks for the answer, blue against it.
+
+    drops: (G, G) float32 of `explain.occlusion_map`. Colour grows with the share of the largest
+    drop, so two pictures cannot be compared by their colours.
+    """
+    picture = image.convert("RGB").copy()
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    weights = drops / max(float(np.abs(drops).max()), 1e-9)
+    smooth = Image.fromarray(weights.astype(np.float32)).resize(
+        picture.size, Image.Resampling.BICUBIC
+    )
+    shares = np.clip(np.asarray(smooth), -1, 1)[..., None]
+    grey = np.asarray(picture.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
+    colour = np.where(shares > 0, _HEAT, _COLD)
+    strength = _STRENGTH * np.abs(shares)
+    blended = grey * (1 - strength) + colour * strength
+    return jpeg_uri(Image.fromarray(blended.round().astype(np.uint8)))
+
+
+def _png(inches: tuple[float, float], draw: Callable[[Any], None]) -> str | None:
+    if not can_draw():
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 -- optional
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure)
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    return "data:image/png;base64," + b64encode(stream.getvalue()).decode()

@@ -1,0 +1,141 @@
+"""The reports of a classifier: what was found is on the page, the same bytes each time."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from miniclip.datasets.labelled_splits import read_labelled_splits
+from miniclip.evaluate.classifier import evaluate_classifier
+from miniclip.index.vector_cache import VectorCache
+from miniclip.metrics import Interval
+from miniclip.probe.fit import Fitted, fit_classifier
+from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.intervals import Score
+from miniclip.probe.results import Curves
+from miniclip.report import charts
+from miniclip.report.classifier import (
+    percent,
+    worst_errors,
+    write_evaluation_report,
+    write_fit_report,
+)
+from miniclip.testing import FakeEncoder
+from tests.probe.photos import COLOURS, make_photos
+from tests.report.test_pages import Page
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("photos"), 20, spread=90)
+
+
+@pytest.fixture(scope="module")
+def fitted(photos: Path) -> Fitted:
+    with VectorCache.open(photos / "cache.sqlite3") as cache:
+        settings = FitSettings(folds=3)
+        return fit_classifier(FakeEncoder(), read_labelled_splits(photos), cache, settings)
+
+
+def write(page: Path, fitted: Fitted) -> Page:
+    table = fitted.prepared.table
+    files = dict(zip(table.names, table.paths, strict=True))
+    model, encoder = fitted.model, FakeEncoder()
+    write_fit_report(
+        page, fitted.result, files=files, encoder=encoder, model=model, command="miniclip fit"
+    )
+    return Page(page)
+
+
+def pictures(page: Page) -> list[str]:
+    return [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+
+
+def test_the_report_shows_figures_charts_and_errors(
+    fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("miniclip.report.classifier.IMAGES_PER_MAP", 30)  # 60 photos: two maps
+    page = write(tmp_path / "report.html", fitted)
+    result = fitted.result
+    assert percent(result.figures.scores.accuracy) in page.source
+    assert result.figures.abstention.promise() in page.source
+    assert all(f"said {name}" in page.source for name in COLOURS)
+    assert "speaks for" in page.source
+    assert page.source.count("what the answer hangs on") == 2
+    for error in worst_errors(result.held_out):
+        assert f"<figcaption>{error.name}</figcaption>" in page.source
+    assert sum(one.startswith("data:image/png") for one in pictures(page)) == 2
+    assert all(one.startswith("data:image/") for one in pictures(page))
+    assert "<script" not in page.source
+    assert "http" not in page.source
+    again = write(tmp_path / "again.html", fitted)
+    assert again.source == page.source
+
+
+def test_without_matplotlib_the_report_says_how_to_get_the_charts(
+    fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charts, "can_draw", lambda: False)
+    page = write(tmp_path / "report.html", fitted)
+    assert "miniclip[report]" in page.source
+    assert not any(one.startswith("data:image/png") for one in pictures(page))
+    assert percent(fitted.result.figures.scores.accuracy) in page.source
+
+
+def test_images_that_are_gone_and_hostile_names_do_no_harm(fitted: Fitted, tmp_path: Path) -> None:
+    held_out = list(fitted.result.held_out)
+    nearest = dict(fitted.result.nearest)
+    for place, image in enumerate(held_out):
+        if not image.correct:
+            hostile = replace(image, name="<script>alert(1)</script>")
+            held_out[place] = hostile
+            nearest[hostile.name] = nearest[image.name]
+            break
+    result = replace(fitted.result, held_out=tuple(held_out), nearest=nearest)
+    page = tmp_path / "report.html"
+    write_fit_report(
+        page, result, files={}, encoder=FakeEncoder(), model=fitted.model, command="miniclip fit"
+    )
+    assert "<script" not in Page(page).source
+
+
+def test_new_images_have_a_report_of_their_own(fitted: Fitted, tmp_path: Path) -> None:
+    new = make_photos(tmp_path / "new", 12, seed=5, spread=90)
+    splits = read_labelled_splits(new)
+    with VectorCache.open(tmp_path / "cache.sqlite3") as cache:
+        result = evaluate_classifier(fitted.model, FakeEncoder(), splits, cache)
+    files = {source.name: source.path for source in splits.labelled.sources if source.path}
+    write_evaluation_report(tmp_path / "new.html", result, files=files, command="miniclip evaluate")
+    page = Page(tmp_path / "new.html")
+    assert result.drift.verdict in page.source
+    assert percent(result.figures.scores.accuracy) in page.source
+
+
+def test_curves_of_several_runs_are_one_picture() -> None:
+    curves = Curves((1.0, 0.5), (1.0, 0.8), (0.5, 0.9), (0.5, 0.7))
+    uri = charts.learning_curves({"baseline": curves, "robust": curves})
+    assert uri
+    png = Image.open(BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert png.format == "PNG"
+    assert uri == charts.learning_curves({"baseline": curves, "robust": curves})
+
+
+def test_the_overlay_is_red_where_the_answer_hangs_and_blue_where_it_is_disputed() -> None:
+    drops = np.zeros((4, 4), dtype=np.float32)
+    drops[0, 0], drops[3, 3] = 1, -1
+    uri = charts.heat_overlay(Image.new("RGB", (64, 64), "white"), drops)
+    pixels = np.asarray(Image.open(BytesIO(base64.b64decode(uri.partition(",")[2]))), dtype=int)
+    assert pixels[4, 4, 0] > pixels[4, 4, 2] + 50
+    assert pixels[-4, -4, 2] > pixels[-4, -4, 0] + 50
+
+
+def test_shares_read_as_percent() -> None:
+    assert percent(Score(0.5, Interval(0.25, 0.75))) == "50.0 % [25.0, 75.0]"
+    assert percent(0.123) == "12.3 %"
+    assert percent(None) == "–"
