@@ -24,23 +24,18 @@ def duplicates(
             show_default=False,
         ),
     ] = None,
-    cosine: Annotated[
-        float,
+    similar: Annotated[
+        float | None,
         typer.Option(
-            "--cosine",
+            "--similar",
             min=0.5,
             max=1.0,
             metavar="C",
-            help="Compare pictures whose vectors are at least so close.",
+            help="Group what merely looks alike to the model, such as bursts: pictures whose "
+            "vectors have at least this cosine; 0.95 is a good start.",
+            show_default=False,
         ),
-    ] = 0.95,
-    similar: Annotated[
-        bool,
-        typer.Option(
-            "--similar",
-            help="Do not compare the pictures themselves: groups of like pictures, such as bursts.",
-        ),
-    ] = False,
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Also write a page with thumbnails."),
@@ -58,18 +53,17 @@ def duplicates(
         raise typer.BadParameter("name a folder with an index: miniclip duplicates FOLDER")
     from miniclip import load_encoder
     from miniclip.cli.places import open_index, part_of
-    from miniclip.index.near_duplicates import find_groups, same_picture
+    from miniclip.index.near_duplicates import find_groups
     from miniclip.index.reading import sources_of
 
     with open_index(folder, directory, load_encoder(bundle)) as index:
-        judge = same_picture(lambda image: sources_of(index.location, [image])[0])
         where = part_of(index, [folder] if folder else [])
         count = index.store.count(where)
         with output.progress_bar("comparing", count) as progress:
             groups = find_groups(
                 index.store,
-                looks_like=None if similar else judge,
-                cosine=cosine,
+                lambda images: sources_of(index.location, images),
+                similar=similar,
                 where=where,
                 progress=progress,
             )
@@ -123,7 +117,7 @@ def _to_dict(index: Index, group: Group) -> dict[str, Any]:
     return {
         "keep": _image(index, group.keep),
         "copies": [_image(index, image) for image in group.rest],
-        "lowest_cosine": group.alike,
+        "alike": group.alike,
         "wasted_bytes": group.wasted_bytes,
     }
 

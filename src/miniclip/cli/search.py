@@ -145,7 +145,8 @@ def search(
             near_duplicates=near_duplicates,
         )
         judged = query.wanted and (places.index or cut)
-        answer = ask(places.store, question, Relevance.of(encoder) if judged else None)
+        relevance = Relevance.of(encoder) if judged else None
+        answer = ask(places.store, question, relevance, sources_of=places.sources_of)
         shown = answers.Shown(places, answer, sentence, tuple(image or ()), page, cut, html)
         if html:
             answers.write_page(html, shown, str(query))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,7 @@ from miniclip.arrays import FloatArray, IntArray
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError
 from miniclip.index.hybrid import fuse
-from miniclip.index.near_duplicates import COSINE, fold
+from miniclip.index.near_duplicates import SourcesOf, fold, grey_rows
 from miniclip.index.query import Query, query_vector, wanted_vector
 from miniclip.index.relevance import CROWD, Opinions, Relevance
 from miniclip.index.store import Filter, ImageRecord, Scored
@@ -120,10 +120,18 @@ class Searchable(Protocol):
         ...
 
 
-def ask(store: Searchable, question: Question, relevance: Relevance | None) -> Answer:
+def ask(
+    store: Searchable,
+    question: Question,
+    relevance: Relevance | None,
+    *,
+    sources_of: SourcesOf | None = None,
+) -> Answer:
     """Answer a question from a store whose model is in use.
 
-    relevance: None leaves all confidences None and cuts nothing. StoreError when the store fails.
+    relevance: None leaves all confidences None and cuts nothing. sources_of: where images can be
+    read, so that the pictures too tell near-duplicates; without it only vectors do. StoreError when
+    the store fails.
     """
     wanted = question.skip + question.top + 1
     depth = wanted * _AHEAD if question.min_confidence or question.near_duplicates else wanted
@@ -132,7 +140,7 @@ def ask(store: Searchable, question: Question, relevance: Relevance | None) -> A
         candidates = _candidates(store, question, depth)
         judged = judge(candidates)
         kept = [hit for hit, matches in judged if matches]
-        hits = _folded(store, kept) if question.near_duplicates else kept
+        hits = _folded(store, kept, sources_of) if question.near_duplicates else kept
         hopeless = not any(matches for _, matches in judged[len(judged) // 2 :])
         if len(hits) >= wanted or len(candidates) < depth or hopeless:
             break
@@ -211,14 +219,12 @@ def spelled_out(record: ImageRecord, words: str) -> bool:
     return bool(asked) and held.issuperset(asked)
 
 
-def _folded(store: Searchable, hits: list[Found]) -> list[Found]:
+def _folded(store: Searchable, hits: Sequence[Found], sources_of: SourcesOf | None) -> list[Found]:
     """Fold copies into the first hit that they resemble."""
     hit_of = {hit.record.id: hit for hit in hits}
     records, embeddings = store.embedded(list(hit_of))
-    groups = fold(embeddings, cosine=COSINE)
-    folded = []
-    for first, *others in groups:
-        hit = hit_of[records[first].id]
-        alike = tuple(records[row] for row in others)
-        folded.append(Found(hit.record, hit.cosine, hit.confidence, alike))
-    return folded
+    greys = grey_rows(sources_of(records)) if sources_of else None
+    return [
+        replace(hit_of[records[first].id], alike=tuple(records[row] for row in others))
+        for first, *others in fold(embeddings, greys)
+    ]

@@ -1,20 +1,22 @@
 """Find pictures that are there more than once: copies, other sizes, other compression.
 
-Two steps. Vectors propose pairs (a cosine); the pictures themselves decide, by the correlation of
-small grey copies. The model alone would take frames of a series, or slices of one scan, for one
-picture. Turned, mirrored or strongly cropped copies are not found. Nothing is deleted.
+The pictures themselves decide, by the correlation of small grey copies. The vectors of a model do
+not: they move when a picture is made smaller, and hardly between slices of one scan. They serve to
+group what is merely similar, such as bursts. Mirrored and cropped copies are not found. Nothing is
+deleted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from miniclip.arrays import FloatArray
+from miniclip.arrays import FloatArray, unit_rows
 from miniclip.embed import Progress
 from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource, decode
@@ -22,21 +24,22 @@ from miniclip.images import ImageSource, decode
 if TYPE_CHECKING:
     from miniclip.index.store import Filter, ImageRecord, Store
 
-COSINE = 0.95  # what vectors propose; see docs/duplicates.md for the measurement
-CORRELATION = 0.97  # what pictures decide
-_GREY_SIDE = 32  # pixels of the small copies that are compared
+CORRELATION = 0.97  # of grey copies, from which two pictures are one; measured: docs/duplicates.md
+COSINE = 0.95  # of vectors, from which two pictures are similar
+_GREY_SIDE = 32  # pixels
+_FLAT = 0.01  # standard deviation of a grey copy (0..1) below which it shows nothing to compare
+_SHAPE = 0.05  # by which the logarithms of width / height may differ
 _BLOCK = 1_024
-_EXACT_UP_TO = 200_000  # images; above, the nearest of the index are asked for, one by one
-_NEAREST = 20
+_AT_ONCE = 128  # images in memory
 
-LooksLike = Callable[["ImageRecord", "ImageRecord"], bool]
+SourcesOf = Callable[[Sequence["ImageRecord"]], Sequence[ImageSource]]
 
 
 @dataclass(frozen=True)
 class Group:
     """Images that show the same picture. keep: the one to keep; rest: the others, best first.
 
-    alike: the lowest cosine between the kept image and another one of the group.
+    alike: the lowest correlation (or cosine, when vectors decided) between keep and another one.
     """
 
     keep: ImageRecord
@@ -51,93 +54,74 @@ class Group:
 
 def find_groups(
     store: Store,
+    sources_of: SourcesOf,
     *,
-    looks_like: LooksLike | None,
-    cosine: float = COSINE,
+    similar: float | None = None,
     where: Filter | None = None,
     progress: Progress | None = None,
 ) -> list[Group]:
     """Group the images of an index that show the same picture, the largest waste first.
 
-    cosine: from which two images are compared at all, above 0 and up to 1. looks_like: decides on
-    such a pair (`same_picture`); None: the vectors decide. Files of equal content always belong
-    together. where: only among these images. Groups grow by pairs: if A is B and B is C, they are
-    one group.
+    sources_of: where images can be read. similar: let vectors decide, from this cosine on, and open
+    no image. where: only among these images. progress: called with the number of images looked at.
+
+    Files of equal content always belong together. Groups grow by pairs: if A is B and B is C, they
+    are one group. Every image is decoded once; then all pairs are compared, so that time grows with
+    the square of the collection. ConfigError unless similar is above 0 and at most 1.
     """
-    if not 0 < cosine <= 1:
-        raise ConfigError(f"the cosine is {cosine:g}; give a number above 0 and up to 1")
-    asked = set(store.ids(where).tolist())
-    known = (image for image in store.known() if image.embedded and image.id in asked)
-    contents = {image.id: image.content for image in known}
-    ids = sorted(contents)
-    united = _Union(len(ids))
-    for done, row, others in _alike(store, ids, cosine):
-        for other in others:
-            if united.find(row) == united.find(other):
-                continue
-            pair = (ids[row], ids[other])
-            if contents[pair[0]] == contents[pair[1]] or _looks(store, pair, looks_like):
-                united.join(row, other)
+    if similar is not None and not 0 < similar <= 1:
+        raise ConfigError(f"the cosine is {similar:g}; give a number above 0 and up to 1")
+    ids = store.ids(where).tolist()
+    images: list[ImageRecord] = []
+    parts: list[FloatArray] = []
+    for start in range(0, len(ids), _AT_ONCE):
+        records, vectors = store.embedded(ids[start : start + _AT_ONCE])
+        images += records
+        rows = vectors if similar else grey_rows(sources_of(records))
+        parts.append(rows.astype(np.float16))  # half the memory, and exact enough to compare
         if progress:
-            progress(done)
-    groups = []
-    for rows in united.groups():
-        members, vectors = store.embedded([ids[row] for row in rows])
-        if len(members) > 1:
-            order = sorted(range(len(members)), key=lambda row: _worth(members[row]))
-            first, *others = order
-            lowest = float((vectors[others] @ vectors[first]).min())
-            rest = tuple(members[row] for row in others)
-            groups.append(Group(members[first], rest, min(lowest, 1.0)))
+            progress(min(start + _AT_ONCE, len(ids)))
+    if not images:
+        return []
+    rows = np.concatenate(parts)
+    union = _Union(len(images))
+    _join_equal(union, [image.content for image in images])
+    shapes = np.zeros(len(images)) if similar else np.array([_shape(image) for image in images])
+    for row, other in _pairs(rows, similar or CORRELATION):
+        if abs(shapes[row] - shapes[other]) <= _SHAPE:
+            union.join(row, other)
+    groups = [_group(members, images, rows) for members in union.groups()]
     return sorted(groups, key=lambda group: (-group.wasted_bytes, group.keep.place))
 
 
-def same_picture(
-    source_of: Callable[[ImageRecord], ImageSource], *, correlation: float = CORRELATION
-) -> LooksLike:
-    """Return a judge of pairs: the Pearson correlation of grey copies of 32 x 32 pixels.
+def grey_rows(sources: Sequence[ImageSource]) -> FloatArray:
+    """Return small grey copies as (N, 1024) float32 rows whose dot products are correlations.
 
-    source_of: where the bytes of an image are. An image that cannot be read looks like no other;
-    flat pictures (one grey all over) are alike when their greys are.
+    The row of an image that cannot be read, or is one grey all over, is zero: it is like no other.
     """
-    remembered: dict[int, FloatArray | None] = {}
-
-    def grey(image: ImageRecord) -> FloatArray | None:
-        if image.id not in remembered:
-            if len(remembered) > 10_000:
-                remembered.clear()
-            remembered[image.id] = _grey_copy(source_of(image))
-        return remembered[image.id]
-
-    def judge(one: ImageRecord, other: ImageRecord) -> bool:
-        first, second = grey(one), grey(other)
-        if first is None or second is None or abs(_shape(one) - _shape(other)) > 0.05:
-            return False
-        first, second = first - first.mean(), second - second.mean()
-        lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
-        if lengths < 1e-3:
-            return bool(np.abs(grey(one) - grey(other)).max() < 0.02)  # type: ignore[operator]
-        return float((first * second).sum()) / lengths >= correlation
-
-    return judge
+    with ThreadPoolExecutor(thread_name_prefix="miniclip-grey") as pool:
+        copies = list(pool.map(_grey_copy, sources))
+    if not copies:
+        return np.empty((0, _GREY_SIDE**2), dtype=np.float32)
+    rows = np.stack(copies).reshape(len(copies), -1)
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows[rows.std(axis=1) < _FLAT] = 0
+    return unit_rows(rows)
 
 
-def _looks(store: Store, pair: tuple[int, int], looks_like: LooksLike | None) -> bool:
-    if looks_like is None:
-        return True
-    images = store.records(pair)
-    return len(images) == 2 and looks_like(*images)  # one may have been deleted meanwhile
-
-
-def fold(embeddings: FloatArray, *, cosine: float = COSINE) -> list[list[int]]:
+def fold(embeddings: FloatArray, greys: FloatArray | None = None) -> list[list[int]]:
     """Group the rows of one result: each row joins the first kept row that it resembles.
 
-    embeddings: (N, D) float32 unit rows, best hit first. Returns lists of row numbers, each with
-    its kept row first, in the order of the kept rows.
+    embeddings: (N, D) float32 unit rows, best hit first; greys: their `grey_rows`, if at hand: it
+    is enough to be alike in one of them. Returns lists of row numbers, each with its kept row
+    first, in the order of the kept rows.
     """
+    alike = embeddings @ embeddings.T >= COSINE
+    if greys is not None:
+        alike |= greys @ greys.T >= CORRELATION
     groups: list[list[int]] = []
-    for row, vector in enumerate(embeddings):
-        home = next((g for g in groups if float(embeddings[g[0]] @ vector) >= cosine), None)
+    for row in range(len(embeddings)):
+        home = next((group for group in groups if alike[group[0], row]), None)
         if home is None:
             groups.append([row])
         else:
@@ -145,15 +129,18 @@ def fold(embeddings: FloatArray, *, cosine: float = COSINE) -> list[list[int]]:
     return groups
 
 
+def _group(members: Sequence[int], images: Sequence[ImageRecord], rows: FloatArray) -> Group:
+    first, *others = sorted(members, key=lambda row: _worth(images[row]))
+    alike = rows[others].astype(np.float32) @ rows[first].astype(np.float32)
+    equal = [images[row].content == images[first].content for row in others]
+    lowest = float(np.where(equal, 1.0, alike).min())
+    return Group(images[first], tuple(images[row] for row in others), min(lowest, 1.0))
+
+
 def _worth(image: ImageRecord) -> tuple[int, int, int, int, str]:
     """Sort the picture to keep first: most pixels, most bytes, oldest, shortest name."""
-    return (
-        -image.width * image.height,
-        -image.size,
-        image.mtime_ns,
-        len(image.path) + len(image.member),
-        image.path + image.member,
-    )
+    name = image.path + image.member
+    return (-image.width * image.height, -image.size, image.mtime_ns, len(name), name)
 
 
 def _shape(image: ImageRecord) -> float:
@@ -161,36 +148,30 @@ def _shape(image: ImageRecord) -> float:
     return float(np.log(image.width / image.height)) if image.width and image.height else 0.0
 
 
-def _grey_copy(source: ImageSource) -> FloatArray | None:
+def _grey_copy(source: ImageSource) -> FloatArray:
     try:
         image = decode(source, at_least=2 * _GREY_SIDE)
     except ImageError:
-        return None
+        return np.zeros((_GREY_SIDE, _GREY_SIDE), dtype=np.float32)
     small = image.convert("L").resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
-def _alike(store: Store, ids: Sequence[int], cosine: float) -> Iterator[tuple[int, int, list[int]]]:
-    """Yield how many rows are done, a row, and the later rows that resemble it."""
-    if len(ids) > _EXACT_UP_TO:
-        row_of = {identity: row for row, identity in enumerate(ids)}
-        for row, vector in enumerate(_rows(store, ids)):
-            near = store.nearest(vector, top=_NEAREST)
-            found = [row_of[hit.id] for hit in near if hit.cosine >= cosine and hit.id in row_of]
-            yield row + 1, row, [other for other in found if other != row]
-        return
-    every = store.vectors(ids)
-    for start in range(0, len(ids), _BLOCK):
-        cosines = every[start : start + _BLOCK] @ every[start:].T
-        for offset, line in enumerate(cosines):
-            row = start + offset
-            later = np.flatnonzero(line[offset + 1 :] >= cosine) + row + 1
-            yield row + 1, row, later.tolist()
+def _join_equal(union: _Union, contents: Sequence[bytes]) -> None:
+    first: dict[bytes, int] = {}
+    for row, content in enumerate(contents):
+        union.join(first.setdefault(content, row), row)
 
 
-def _rows(store: Store, ids: Sequence[int]) -> Iterator[FloatArray]:
-    for start in range(0, len(ids), _BLOCK):
-        yield from store.vectors(ids[start : start + _BLOCK])
+def _pairs(rows: FloatArray, least: float) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of rows, the earlier first, whose dot product is at least `least`."""
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK].astype(np.float32)
+        for column in range(start, len(rows), _BLOCK):
+            products = block @ rows[column : column + _BLOCK].astype(np.float32).T
+            for one, other in np.argwhere(products >= least):
+                if column + other > start + one:
+                    yield int(start + one), int(column + other)
 
 
 class _Union:
