@@ -101,7 +101,8 @@ def finetune(
         torch.set_num_threads(min(threads, usable_cpus()))
         keep_freed_memory()
         try:
-            task.run(progress or (lambda _: None))
+            with torch.random.fork_rng():
+                task.run(progress or (lambda _: None))
         finally:
             torch.set_num_threads(threads)
     return _read(output)

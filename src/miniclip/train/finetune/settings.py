@@ -79,6 +79,10 @@ class FinetuneSettings:
         _require(0 < low <= high <= 1, "crop", self.crop, "two rising shares of the area")
         shares = bool(self.alphas) and all(0 <= alpha <= 1 for alpha in self.alphas)
         _require(shares, "alphas", self.alphas, "shares of the tuned weights, from 0 to 1")
+        if self.views and self.upside_down:
+            raise ConfigError(
+                "finetune.views are made once and never upside down; set one of both to 0 or false"
+            )
         if self.unfreeze == "none" and not self.lora_rank:
             raise ConfigError(
                 "finetune.unfreeze is 'none', so nothing of the tower would learn; "

@@ -89,7 +89,7 @@ class DepthwiseConv(torch.autograd.Function):
         return (
             _gradient_of_input(x, kernel, given, *where) if of_x else None,
             _gradient_of_kernel(x, kernel, given, *where) if of_kernel else None,
-            given.float().sum((0, *_PLACES)).to(given.dtype) if of_offset else None,
+            _summed(given, (0, *_PLACES)) if of_offset else None,
             None,
             None,
         )
@@ -125,4 +125,10 @@ def _gradient_of_kernel(
     kernels = given.contiguous().reshape(batch * channels, 1, *given.shape[2:])
     gradients = F.conv2d(maps, kernels, None, 1, padding, stride, batch * channels)
     each = gradients[..., :side, :side].reshape(batch, *kernel.shape)
-    return each.float().sum(0).to(kernel.dtype)
+    return _summed(each, (0,))
+
+
+def _summed(terms: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Sum in float32 at least, for bfloat16 forgets small terms."""
+    precise = torch.promote_types(terms.dtype, torch.float32)
+    return terms.sum(axes, dtype=precise).to(terms.dtype)

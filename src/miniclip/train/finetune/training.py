@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,32 +110,31 @@ class Training:
         self._set(self.course.best)
         return self.course
 
-    @contextmanager
-    def precisely(self) -> Iterator[None]:
+    def precisely(self) -> AbstractContextManager[object]:
         """Within, the student computes as precisely as the settings say."""
-        device = self._student.mean.device.type
         bf16 = self._settings.precision == "bf16"
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            yield
+        return torch.autocast(self._student.mean.device.type, torch.bfloat16, enabled=bf16)
 
     def _epoch(self, epoch: int, progress: Progress) -> tuple[float, float]:
-        """Visit every image once; return the mean loss and accuracy on the way."""
+        """Visit every image once; return the mean loss and accuracy on the way.
+
+        Dropout and mixup draw from torch's global generator, which belongs to the caller.
+        """
         student = self._student.train()
         steps = self._steps_an_epoch
         loss_sum, hits, seen = 0.0, 0, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed * _EPOCH_SEEDS + epoch)
-            for number, batch in enumerate(self._feed.training(epoch)):
-                self._set_rates(epoch * steps + number, self._settings.epochs * steps)
-                loss, right = self._step(student, batch)
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss is {loss} in epoch {epoch + 1}; lower finetune.rate "
-                        f"(now {self._settings.rate:g}), or set finetune.precision to float32"
-                    )
-                loss_sum, hits = loss_sum + loss * len(batch.labels), hits + right
-                seen += len(batch.labels)
-                progress(epoch * self._images + seen)
+        torch.manual_seed(self._seed * _EPOCH_SEEDS + epoch)
+        for number, batch in enumerate(self._feed.training(epoch)):
+            self._set_rates(epoch * steps + number, self._settings.epochs * steps)
+            loss, right = self._step(student, batch)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {epoch + 1}; lower finetune.rate "
+                    f"(now {self._settings.rate:g}), or set finetune.precision to float32"
+                )
+            loss_sum, hits = loss_sum + loss * len(batch.labels), hits + right
+            seen += len(batch.labels)
+            progress(epoch * self._images + seen)
         return loss_sum / seen, hits / seen
 
     def _step(self, student: Student, batch: Batch) -> tuple[float, int]:
@@ -160,7 +159,7 @@ class Training:
         self._optimiser.step()
         if self._average:
             self._average.update()
-        return float(loss), int((logits.argmax(1) == labels).sum())
+        return float(loss.detach()), int((logits.argmax(1) == labels).sum())
 
     def _set_rates(self, step: int, total: int) -> None:
         """Warm up linearly, then follow a cosine to 0."""

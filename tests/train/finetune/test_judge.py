@@ -1,0 +1,87 @@
+"""Means of weights: both ends are exact, and the one of least loss is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from miniclip.probe.heads.linear import LinearHead
+from miniclip.train.finetune.judge import (
+    Judge,
+    choose_interpolation,
+    set_interpolated,
+    weights_of,
+)
+from miniclip.train.finetune.student import Student
+
+pytestmark = pytest.mark.train
+
+
+class OneFactor(nn.Module):
+    """A tower whose features are its rows, times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(2))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows * self.factor
+
+
+def student(factor: float) -> Student:
+    tower = OneFactor()
+    nn.init.constant_(tower.factor, factor)
+    one, zero = np.ones(2, dtype=np.float32), np.zeros(2, dtype=np.float32)
+    head = LinearHead(np.eye(2, dtype=np.float32), zero, mean=zero, scale=one)
+    return Student(tower, tower, head, dropout=0.5)  # type: ignore[arg-type]
+
+
+LABELS = np.array([0, 0, 1, 1])
+ROWS = np.array([[2, 0], [1, 0], [0, 2], [0.2, 0.1]], dtype=np.float16)
+
+
+def loss_by_hand(factor: float, *looks: np.ndarray) -> float:
+    logits = factor * np.stack(looks).astype(np.float64).mean(axis=0)
+    right = logits[np.arange(4), LABELS]
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - right))
+
+
+def test_a_judgement_is_the_loss_of_the_mean_of_the_looks() -> None:
+    second = ROWS[:, ::-1].copy() * np.float16(0.5)
+    judged = Judge([ROWS, second], LABELS, torch.device("cpu"))(student(3.0).train())
+    assert judged.loss == pytest.approx(loss_by_hand(3.0, ROWS, second), abs=1e-3)
+    assert judged.accuracy == 0.75
+
+
+def test_both_ends_are_exact_and_between_them_lies_the_mean() -> None:
+    learner = student(0.1)
+    start, end = weights_of(learner), weights_of(student(0.7))
+    for alpha, expected in ((0.0, start), (1.0, end)):
+        set_interpolated(learner, start, end, alpha)
+        for name, weight in weights_of(learner).items():
+            assert torch.equal(weight, expected[name])
+    set_interpolated(learner, start, end, 0.5)
+    torch.testing.assert_close(weights_of(learner)["tower.factor"], torch.full((2,), 0.4))
+
+
+def test_the_mean_of_least_validation_loss_is_taken_and_left_in_place() -> None:
+    learner, start = student(8.0), weights_of(student(0.0))
+    judge = Judge([ROWS], LABELS, torch.device("cpu"))
+    alphas = (0.0, 0.2, 0.6, 1.0)
+    chosen = choose_interpolation(learner, start, alphas, judge)
+    by_hand = {alpha: loss_by_hand(8 * alpha, ROWS) for alpha in alphas}
+    assert chosen.alpha == min(by_hand, key=by_hand.__getitem__)
+    assert 0 < chosen.alpha < 1
+    for alpha, judged in chosen.judgements.items():
+        assert judged.loss == pytest.approx(by_hand[alpha], abs=1e-3)
+    assert weights_of(learner)["tower.factor"][0] == pytest.approx(8 * chosen.alpha)
+
+
+def test_an_equal_loss_stays_near_the_start() -> None:
+    learner = student(1.0)
+    chosen = choose_interpolation(
+        learner, weights_of(learner), (1.0, 0.5), Judge([ROWS], LABELS, torch.device("cpu"))
+    )
+    assert chosen.alpha == 0.5
