@@ -31,8 +31,8 @@ def photo(path: Path, number: int) -> Path:
 
 def date(path: Path) -> Path:
     """Give a file a time of modification that no other has, long past."""
-    seconds = next(_clock)
-    os.utime(path, (seconds, seconds))
+    moment = next(_clock) * 1_000_000_000 + os.getpid()  # of this process and of any other
+    os.utime(path, ns=(moment, moment))
     return path
 
 
