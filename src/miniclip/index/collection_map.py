@@ -21,6 +21,7 @@ _COMPONENTS = 50
 _PERPLEXITY = 30.0
 _TEMPLATES = ("{}", "a photo of {}")
 _WORDS = 2
+_SMALLEST_GROUP = 5
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,14 @@ def group(xy: FloatArray) -> IntArray:
     """Return the group of each image, (N,) int64 from 0 by falling size, -1 for none."""
     from sklearn.cluster import HDBSCAN  # noqa: PLC0415 - slow to load
 
-    smallest = max(5, round(len(xy) / 60))
+    smallest = max(_SMALLEST_GROUP, round(0.6 * len(xy) ** 0.5))
     if len(xy) < 2 * smallest:
         return np.zeros(len(xy), dtype=np.int64)
     found = HDBSCAN(
-        min_cluster_size=smallest, min_samples=5, cluster_selection_method="leaf", copy=True
+        min_cluster_size=smallest,
+        min_samples=_SMALLEST_GROUP,
+        cluster_selection_method="leaf",
+        copy=True,
     )
     raw: NDArray[np.int64] = found.fit_predict(xy).astype(np.int64)
     labels, sizes = np.unique(raw[raw >= 0], return_counts=True)
