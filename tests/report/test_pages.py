@@ -151,3 +151,14 @@ def test_the_demo_page_shows_both_directions_and_the_labels(tmp_path: Path, phot
         "probability of sea",
     ]
     assert len(page.all("img")) == 3
+
+
+def test_a_search_page_shows_confidence_and_names_the_copies(tmp_path: Path, photo: Path) -> None:
+    twin = Path("<i>twin</i>.png")
+
+    page = search_page(tmp_path, "x", [Hit(photo, 0.5, confidence=0.875, alike=(twin,))])
+
+    assert "0.500, 88 %" in page.source
+    assert "1 near-duplicate</summary>" in page.source
+    assert "&lt;i&gt;twin&lt;/i&gt;.png" in page.source
+    assert "Nothing here matches" in search_page(tmp_path, "x", []).source
