@@ -22,6 +22,40 @@ app = typer.Typer(
 )
 
 
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A fitted model.", show_default=False)]
+NewData = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="New labelled images: a folder per class, or a CSV with path and label.",
+        show_default=False,
+    ),
+]
+Recalibrate = Annotated[
+    int,
+    typer.Option(
+        "--recalibrate",
+        min=0,
+        metavar="N",
+        help="Fit temperature, sets and threshold anew on N of these images, judge on the others.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="MODEL", help="Write the recalibrated model to a directory."
+    ),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Also write a report page.")
+]
+SkipUnknown = Annotated[
+    bool,
+    typer.Option("--skip-unknown", help="Skip images of classes that the model does not know."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the images drawn to recalibrate.")]
+
+
 @app.command()
 def retrieval(
     images: Annotated[
@@ -121,45 +155,17 @@ def zeroshot(
 
 @app.command()
 def classifier(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A fitted model.", show_default=False)
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="New labelled images: a folder per class, or a CSV with path and label.",
-            show_default=False,
-        ),
-    ],
-    recalibrate: Annotated[
-        int,
-        typer.Option(
-            "--recalibrate",
-            min=0,
-            metavar="N",
-            help="Fit temperature, sets and threshold anew on N of these images, judge on the "
-            "others.",
-        ),
-    ] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="MODEL", help="Write the recalibrated model to a directory."
-        ),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report page.")
-    ] = None,
-    skip_unknown: Annotated[
-        bool,
-        typer.Option("--skip-unknown", help="Skip images of classes that the model does not know."),
-    ] = False,
+    model: Model,
+    data: NewData,
+    recalibrate: Recalibrate = 0,
+    out: Output = None,
+    html: Html = None,
+    skip_unknown: SkipUnknown = False,
     group_regex: options.GroupRegex = None,
     group_column: options.GroupColumn = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the images drawn to recalibrate.")] = 0,
+    seed: Seed = 0,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
     json: options.Json = False,

@@ -2,95 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from miniclip.cli import options, output
+from miniclip.cli import fit_options, options, output
 
 if TYPE_CHECKING:
+    from miniclip.bundle import Bundle
+    from miniclip.datasets.labelled_splits import LabelledSplits
     from miniclip.encoder import Encoder
     from miniclip.probe.fit import Fitted
+    from miniclip.probe.fit_settings import FitSettings
     from miniclip.probe.learn import Labelled, MlpTrainer
+    from miniclip.train.mlp import MlpFit
 
-Data = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DATA",
-        help="A folder per class; folders train, val, test of such; or a CSV with the columns "
-        "path and label.",
-        show_default=False,
-    ),
-]
+_PREFIXES = ("mlp.", "finetune.", "")  # of --set, the empty one for the head
 
 
 def fit(
-    data: Data,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="MODEL",
-            help="Directory of the model. Default: DATA's name and -model, here.",
-            show_default=False,
-        ),
-    ] = None,
-    head: Annotated[
-        str,
-        typer.Option(
-            help="kernel, logistic, svm, prototype, knn, zeroshot, blend; mlp (needs miniclip[train])."
-        ),
-    ] = "kernel",
-    folds: Annotated[int, typer.Option(min=2, help="How many folds are held out in turn.")] = 5,
-    views: Annotated[
-        str,
-        typer.Option(help="Ways to look at each image: plain, flip, crops, tiles, with commas."),
-    ] = "plain",
-    target_error: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="How often a decision without a person may be wrong."),
-    ] = 0.01,
-    alpha: Annotated[
-        float, typer.Option(help="How often a prediction set may miss the true label.")
-    ] = 0.1,
-    sets: Annotated[
-        str, typer.Option(help="Kind of prediction sets: lac, aps, raps, aps-whole, raps-whole.")
-    ] = "lac",
-    per_class_sets: Annotated[
-        bool, typer.Option("--per-class-sets", help="Keep the promise of the sets for each class.")
-    ] = False,
-    preset: Annotated[
-        str | None, typer.Option(help="Of the mlp head: baseline or robust.", show_default=False)
-    ] = None,
-    compare_presets: Annotated[
-        bool, typer.Option("--compare-presets", help="Train both presets too; show their curves.")
-    ] = False,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HEAD", help="Compare with another head too; may be repeated."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting of the head, such as c=1, or of an MLP, such as mlp.epochs=100; may be "
-            "repeated.",
-        ),
-    ] = None,
+    data: fit_options.Data,
+    out: fit_options.Output = None,
+    head: fit_options.Head = "kernel",
+    folds: fit_options.Folds = 5,
+    views: fit_options.Views = "plain",
+    target_error: fit_options.TargetError = 0.01,
+    alpha: fit_options.Alpha = 0.1,
+    sets: fit_options.Sets = "lac",
+    per_class_sets: fit_options.PerClassSets = False,
+    preset: fit_options.Preset = None,
+    compare_presets: fit_options.ComparePresets = False,
+    compare: fit_options.Compare = None,
+    unfreeze: fit_options.Unfreeze = None,
+    tower: fit_options.Tower = None,
+    overrides: fit_options.Overrides = None,
     group_regex: options.GroupRegex = None,
     group_column: options.GroupColumn = None,
     split_column: options.SplitColumn = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
-    copy_bundle: Annotated[
-        bool, typer.Option("--copy-bundle", help="Put a copy of the encoder into the model.")
-    ] = False,
+    seed: fit_options.Seed = 0,
+    copy_bundle: fit_options.CopyBundle = False,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
     json: options.Json = False,
@@ -101,22 +59,18 @@ def fit(
     the model says which predictions a person should look at. Writes a model directory with a report
     for `miniclip predict`.
     """
-    from miniclip import load_encoder
     from miniclip.bundle import Bundle
     from miniclip.datasets.labelled_splits import read_labelled_splits
-    from miniclip.index.vector_cache import VectorCache
-    from miniclip.probe.fit import fit_classifier
     from miniclip.probe.fit_settings import FitSettings
-    from miniclip.probe.model import refuse_place, write_model
+    from miniclip.probe.model import refuse_place
 
-    heads = tuple(text for text in overrides or () if not text.startswith("mlp."))
-    mlps = tuple(text.removeprefix("mlp.") for text in overrides or () if text.startswith("mlp."))
+    said = _by_prefix(overrides or [])
     settings = FitSettings(
         head=head,
-        overrides=(*heads, *mlps) if head == "mlp" else heads,
+        overrides=(*said[""], *said["mlp."]) if head == "mlp" else said[""],
         preset=preset,
         compare_presets=compare_presets,
-        mlp_overrides=(*heads, *mlps) if head == "mlp" else mlps,
+        mlp_overrides=() if head == "mlp" else said["mlp."],
         rivals=tuple(compare or ()),
         views=views,
         folds=folds,
@@ -128,29 +82,116 @@ def fit(
     )
     out = out or Path(f"{data.resolve().stem}-model")
     refuse_place(out)
+    columns = {
+        "group_regex": group_regex,
+        "group_column": group_column,
+        "split_column": split_column,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
     needs_trainer = compare_presets or "mlp" in (head, *settings.rivals)
-    trainer = mlp_trainer() if needs_trainer else None
-    splits = read_labelled_splits(
-        data,
-        group_regex=group_regex,
-        group_column=group_column,
-        split_column=split_column,
-        label_column=label_column,
-        image_column=image_column,
+    job = _Job(
+        source=Bundle.resolve(bundle),
+        splits=read_labelled_splits(data, **columns),
+        settings=settings,
+        trainer=_mlp_trainer() if needs_trainer else None,
+        out=out,
     )
-    encoder = load_encoder(bundle)
-    total = len(splits) * len(settings_views(views))
-    with VectorCache.open() as cache, output.progress_bar("embedding", total) as progress:
-        fitted = fit_classifier(
-            encoder, splits, cache, settings, trainer=trainer, progress=progress
-        )
-    contents = fitted.contents() | {"report.html": _report(fitted, encoder)}
-    write_model(out, contents, bundle=Bundle.resolve(bundle).directory if copy_bundle else None)
-    show(fitted, out, strict, json)
+    again = columns | {"bundle": bundle and job.source.name, "unfreeze": unfreeze, "tower": tower}
+    command = settings.command(data.resolve().name, _words(again, said["finetune."]))
+    if unfreeze is None:
+        fitted = job.fit_frozen(command, copy_bundle=copy_bundle)
+    else:
+        tuning = (f"unfreeze={_blocks(unfreeze)}", *said["finetune."])
+        fitted = job.fit_unfrozen(command, tuning, tower)
+    _show(fitted, out, strict, json)
 
 
-def show(fitted: Fitted, out: Path, strict: bool, json: bool) -> None:
-    """Print the result of a fit and say where the model lies."""
+@dataclass(frozen=True)
+class _Job:
+    """What is fitted on what, and where the model goes. command, below: what makes it again."""
+
+    source: Bundle
+    splits: LabelledSplits
+    settings: FitSettings
+    trainer: MlpTrainer | None
+    out: Path
+
+    def fit_frozen(self, command: str, *, copy_bundle: bool) -> Fitted:
+        """Fit on features as they are."""
+        from miniclip.index.vector_cache import VectorCache
+        from miniclip.onnx_encoder import OnnxEncoder
+        from miniclip.probe.fit import fit_classifier
+
+        encoder = OnnxEncoder.open(self.source)
+        total = len(self.splits) * len(self.settings.view_list)
+        with VectorCache.open() as cache, output.progress_bars() as start:
+            fitted = fit_classifier(
+                encoder,
+                self.splits,
+                cache,
+                self.settings,
+                trainer=self.trainer,
+                progress=start("embedding", total),
+                step=partial(_start_spinner, start),
+            )
+        return self._write(fitted, command, encoder, self.source if copy_bundle else None)
+
+    def fit_unfrozen(self, command: str, tuning: Sequence[str], tower: str | None) -> Fitted:
+        """Tune the encoder too; a killed training goes on from a directory beside the model."""
+        output.require_training("Unfreezing the encoder")
+        from miniclip.index.vector_cache import VectorCache
+        from miniclip.onnx_encoder import OnnxEncoder
+        from miniclip.train.finetune.settings import finetune_settings
+        from miniclip.train.unfreeze import fit_unfrozen
+
+        work = self.out.with_name(f"{self.out.name}.tuning")
+        with VectorCache.open() as cache, output.progress_bars() as start:
+            done = fit_unfrozen(
+                self.source,
+                self.splits,
+                cache,
+                self.settings,
+                finetune_settings(tuning),
+                work=work,
+                tower=tower,
+                trainer=self.trainer,
+                progress=start,
+            )
+        own = done.tuned.bundle
+        fitted = self._write(done.fitted, command, OnnxEncoder.open(own), own)
+        shutil.rmtree(work, ignore_errors=True)
+        return fitted
+
+    def _write(
+        self, fitted: Fitted, command: str, encoder: Encoder, copied: Bundle | None
+    ) -> Fitted:
+        """Write the model directory, with its report and perhaps a bundle."""
+        from miniclip.probe.model import REPORT_FILE, write_model
+        from miniclip.report.classifier import write_fit_report
+
+        fitted = replace(fitted, result=replace(fitted.result, reproduce=command))
+        table = fitted.prepared.table
+        with TemporaryDirectory() as folder:
+            page = Path(folder) / REPORT_FILE
+            write_fit_report(
+                page,
+                fitted.result,
+                files=dict(zip(table.names, table.paths, strict=True)),
+                encoder=encoder,
+                model=fitted.model,
+                command=command,
+            )
+            contents = fitted.contents() | {REPORT_FILE: page.read_bytes()}
+        write_model(self.out, contents, copied.directory if copied else None)
+        return fitted
+
+
+def _start_spinner(start: output.StartBar, what: str) -> None:
+    start(what, None)
+
+
+def _show(fitted: Fitted, out: Path, strict: bool, json: bool) -> None:
     from miniclip.probe.summary import summary
 
     result = fitted.result
@@ -165,17 +206,38 @@ def show(fitted: Fitted, out: Path, strict: bool, json: bool) -> None:
     output.warn_skipped(result.skipped, total, strict=strict, what="images or rows")
 
 
-def settings_views(views: str) -> tuple[object, ...]:
-    """Return the views of the option, to count the work."""
-    from miniclip.views import named_views
+def _words(options_given: Mapping[str, str | None], tuning: Sequence[str]) -> list[str]:
+    """Return options as one would type them, those that were given."""
+    given = [(name, value) for name, value in options_given.items() if value]
+    words = [word for name, value in given for word in ("--" + name.replace("_", "-"), value)]
+    return words + [word for text in tuning for word in ("--set", f"finetune.{text}")]
 
-    return named_views(views)
+
+def _by_prefix(overrides: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Sort settings by what they are for, their prefix taken off."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(_PREFIXES, ())
+    for text in overrides:
+        prefix = next(prefix for prefix in _PREFIXES if text.startswith(prefix))
+        found[prefix] += (text.removeprefix(prefix),)
+    return found
 
 
-def mlp_trainer() -> MlpTrainer:
+def _blocks(unfreeze: str) -> str:
+    """Read --unfreeze as `finetune.unfreeze` has it."""
+    if unfreeze.isdecimal() and int(unfreeze):
+        return f"last:{int(unfreeze)}"
+    if unfreeze not in ("all", "none"):
+        raise typer.BadParameter(
+            f"--unfreeze {unfreeze!r}: give a number of blocks, all, or none (with "
+            "--set finetune.lora_rank=8)"
+        )
+    return unfreeze
+
+
+def _mlp_trainer() -> MlpTrainer:
     """Return the trainer of MLP heads; MissingExtraError without miniclip[train]."""
     output.require_training("The mlp head")
-    from miniclip.train.mlp import LabelledRows, MlpFit, fit_mlp, mlp_settings
+    from miniclip.train.mlp import LabelledRows, fit_mlp, mlp_settings
 
     def train(
         train: Labelled,
@@ -191,20 +253,3 @@ def mlp_trainer() -> MlpTrainer:
         return fit_mlp(rows, held_out, settings, classes=classes, seed=seed)
 
     return train
-
-
-def _report(fitted: Fitted, encoder: Encoder) -> bytes:
-    from miniclip.report.classifier import write_fit_report
-
-    table = fitted.prepared.table
-    with TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        write_fit_report(
-            page,
-            fitted.result,
-            files=dict(zip(table.names, table.paths, strict=True)),
-            encoder=encoder,
-            model=fitted.model,
-            command=fitted.result.reproduce,
-        )
-        return page.read_bytes()

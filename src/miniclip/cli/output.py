@@ -17,6 +17,8 @@ from miniclip.errors import MissingExtraError
 if TYPE_CHECKING:
     from miniclip.embed import Skipped
 
+StartBar = Callable[[str, int | None], Callable[[int], None]]
+
 SHOWN_REASONS = 10
 TRAINING_MODULES = (
     "filelock",
@@ -75,12 +77,23 @@ def require_training(feature: str) -> None:
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function that takes the number done so far; a bar on stderr if it is a terminal."""
+    with progress_bars() as start:
+        yield start(what, total)
+
+
+@contextmanager
+def progress_bars() -> Iterator[StartBar]:
+    """Yield a function that starts a bar, of so many or an unknown number, as `progress_bar`."""
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield lambda _what, _total: lambda _done: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+
+        def start(what: str, total: int | None) -> Callable[[int], None]:
+            task = bars.add_task(what, total=total)
+            return lambda done: bars.update(task, completed=done)
+
+        yield start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,15 +13,13 @@ from miniclip.probe.calibration import softmax
 from miniclip.probe.comparison import compare
 from miniclip.probe.cross_fit import FitHead, cross_fit
 from miniclip.probe.fit_settings import FitSettings
-from miniclip.probe.heads.head import Scores
+from miniclip.probe.heads.head import Head, HeadSettings, Scores
 from miniclip.probe.learn import HeadChoice, Learnt, MlpTrainer, head_fitter, learn
 from miniclip.probe.prepare import Prepared
 from miniclip.probe.presets import compare_presets
 from miniclip.probe.results import NaiveResult, PresetComparison, Rival
 from miniclip.probe.scores import ClassifierScores, score_classifier
 from miniclip.probe.splits import make_folds
-
-_PINNED = ("c", "gamma", "neighbours")  # what the naive folds take over from the clean ones
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,7 @@ class Bench:
             scores = np.concatenate([scores, learnt.straddling_scores])
         elif len(np.unique(prepared.group[rows])) < len(rows):
             # What the clean folds chose stays chosen: the naive ones show what a leak adds.
-            chosen = learnt.head.settings
-            pinned = tuple(f"{key}={chosen[key]}" for key in _PINNED if key in chosen)
-            choice = settings.choice
-            if choice.kind != "mlp":
-                choice = replace(choice, overrides=(*choice.overrides, *pinned))
+            choice = replace(settings.choice, overrides=_pinned(settings.choice, learnt.head))
             labels = prepared.labels[rows]
             dealt = make_folds(labels, None, folds=settings.folds, seed=settings.seed)
             table = prepared.table.rows(rows)
@@ -105,3 +99,13 @@ class Bench:
             prepared.group[rows],
             seed=self.settings.seed,
         )
+
+
+def _pinned(choice: HeadChoice, head: Head) -> tuple[str, ...]:
+    """Return overrides that fix what the head has chosen for itself."""
+    chosen = dict(head.settings)
+    if "penalty" in chosen:
+        chosen["c"] = 1 / chosen["penalty"]
+    keys = [entry.name for entry in fields(HeadSettings) if entry.name in chosen]
+    own = () if choice.kind == "mlp" else tuple(f"{key}={chosen[key]}" for key in keys)
+    return (*choice.overrides, *own)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import IntArray
+from miniclip.probe.doubts import label_doubts, next_to_label
 from miniclip.probe.gate import Gate, held_out_distances
 from miniclip.probe.intervals import share
 from miniclip.probe.learn import Learnt
@@ -57,8 +58,13 @@ def gather(prepared: Prepared, learnt: Learnt, judged: Judged, *, seed: int) -> 
         distances=distances,
         repeats=repeats_of(prepared),
         shortcuts=_shortcuts(prepared, learnt, seed),
-        doubts=(),
-        next_to_label=(),
+        doubts=_doubts(prepared, learnt, judged),
+        next_to_label=tuple(
+            prepared.table.names[learnt.rows[place]]
+            for place in next_to_label(
+                judged.probabilities, prepared.table.features[0, learnt.rows]
+            )
+        ),
         held_out=tuple(
             held_out_image(prepared, row, shares, fold)
             for row, shares, fold in zip(
@@ -137,6 +143,23 @@ def repeats_of(prepared: Prepared) -> RepeatsResult:
             LabelConflict(one, other, classes[first], classes[second])
             for one, other, first, second in found.conflicting
         ),
+    )
+
+
+def _doubts(prepared: Prepared, learnt: Learnt, judged: Judged) -> tuple[LabelDoubt, ...]:
+    labels = prepared.labels[learnt.rows]
+    return tuple(
+        LabelDoubt(
+            image.name,
+            image.label,
+            image.predicted,
+            label_probability=image.label_probability,
+            predicted_probability=image.probability,
+        )
+        for place in label_doubts(judged.probabilities, labels).tolist()
+        for image in [
+            held_out_image(prepared, int(learnt.rows[place]), judged.probabilities[place], 0)
+        ]
     )
 
 

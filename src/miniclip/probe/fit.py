@@ -38,7 +38,6 @@ from miniclip.probe.model_card import write_card
 from miniclip.probe.prepare import Prepared, prepare
 from miniclip.probe.results import DataSummary, Figures, FitResult, HeadSummary
 from miniclip.probe.rules import HeldOut, Rules, cross_judge, fit_rules, judge
-from miniclip.views import named_views
 
 _VERSIONED = ("miniclip", "numpy", "scikit-learn", "onnxruntime", "pillow")
 
@@ -106,8 +105,7 @@ def fit_classifier(
     say = step or (lambda _what: None)
     started = perf_counter()
     say("reading features")
-    views = named_views(settings.views)
-    prepared = prepare(encoder, splits, cache, views=views, progress=progress)
+    prepared = prepare(encoder, splits, cache, views=settings.view_list, progress=progress)
     read = perf_counter()
     bench = Bench(encoder, prepared, settings, trainer, say)
     fitted = conclude(bench, bench.learn(settings.choice))
@@ -166,6 +164,7 @@ def conclude(bench: Bench, learnt: Learnt) -> Fitted:
         test_naive=test_naive,
         skipped=prepared.skipped,
         warnings=(*prepared.warnings, *learnt.warnings),
+        reproduce=settings.command(prepared.name),
         features_computed=prepared.table.computed,
     )
     return Fitted(model, result, prepared, learnt)
@@ -219,7 +218,7 @@ def _head(bench: Bench, head: Head) -> HeadSummary:
     return HeadSummary(
         kind=head.kind,
         settings=dict(head.settings),
-        views=tuple(view.name for view in named_views(bench.settings.views)),
+        views=tuple(view.name for view in bench.settings.view_list),
         bundle=bench.encoder.name,
         bundle_fingerprint=bench.encoder.fingerprint,
     )

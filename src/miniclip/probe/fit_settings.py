@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from miniclip.errors import ConfigError
 from miniclip.probe.conformal import METHODS
 from miniclip.probe.learn import DEFAULT_HEAD, HeadChoice
 from miniclip.probe.rules import RuleSettings
-from miniclip.views import named_views
+from miniclip.views import View, named_views
+
+_OPTIONS = {"overrides": "set", "mlp_overrides": "set", "rivals": "compare"}
+_PREFIX = {"mlp_overrides": "mlp."}
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,14 @@ class FitSettings:
         if not 0 < self.alpha < 1:
             raise ConfigError(f"alpha is {self.alpha}; give a share above 0 and below 1")
         if not 0 < self.target_error < 1:
-            raise ConfigError(
-                f"target_error is {self.target_error}; give a share such as 0.01"
-            )
+            raise ConfigError(f"target_error is {self.target_error}; give a share such as 0.01")
         if self.sets not in METHODS:
             raise ConfigError(f"sets is {self.sets!r}; choose one of {', '.join(METHODS)}")
+
+    @property
+    def view_list(self) -> tuple[View, ...]:
+        """The views, the plain one first."""
+        return named_views(self.views)
 
     @property
     def choice(self) -> HeadChoice:
@@ -58,3 +66,15 @@ class FitSettings:
         return RuleSettings(
             self.alpha, self.sets, self.per_class_sets, self.target_error, self.seed
         )
+
+    def command(self, data: str, more: Sequence[str] = ()) -> str:
+        """Return the command that makes the same model again: what is not usual, and `more`."""
+        words = ["miniclip", "fit", data]
+        for entry in fields(self):
+            value, option = getattr(self, entry.name), _OPTIONS.get(entry.name, entry.name)
+            if value == entry.default:
+                continue
+            flag = "--" + option.replace("_", "-")
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [flag] if each is True else [flag, f"{_PREFIX.get(entry.name, '')}{each}"]
+        return shlex.join([*words, *more, "-o", "MODEL"])
