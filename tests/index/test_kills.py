@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from miniclip.errors import StoreError
 from miniclip.index.sqlite_store import SqliteStore
 from tests.index.killing import (
     GRAPH_FROM,
@@ -112,3 +114,39 @@ def fill(filler: Path, *, spare: int) -> None:
     size = status.f_bavail * status.f_frsize - spare
     with suppress(OSError):  # a reader was faster: full is full
         filler.write_bytes(b"\0" * max(size, 0))
+
+
+def test_an_index_on_a_disk_that_may_not_be_written_is_read(small_disk: Path) -> None:
+    first_round(small_disk)
+    before = {path.name for path in small_disk.iterdir()}
+    remounted = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remounted, check=True)
+
+    check_whole(small_disk, 0, 0)
+    with pytest.raises(StoreError, match=r"Read-only file system"):
+        SqliteStore.open(small_disk, write=True)
+
+    assert {path.name for path in small_disk.iterdir()} == before
+
+
+def test_what_a_reader_without_room_for_a_lock_was_told_counts_only_if_no_one_wrote(
+    small_disk: Path,
+) -> None:
+    """A writer comes between its question and its answer: it asks again."""
+    first_round(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with SqliteStore.open(small_disk) as reader:
+        asked = 0
+
+        def question(db: sqlite3.Connection) -> int:
+            nonlocal asked
+            asked += 1
+            (images,) = db.execute("SELECT count(*) FROM images").fetchone()
+            if asked == 1:
+                subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+                with SqliteStore.open(small_disk, write=True) as writer:
+                    writer.delete(writer.ids())
+            return int(images)
+
+        assert reader._database.read(question) == 0
+        assert asked == 2

@@ -269,4 +269,4 @@ def _text(text: str) -> str:
 
 
 def _json(ids: Iterable[int]) -> str:
-    return json.dumps(list(ids))
+    return json.dumps([*map(int, ids)])  # they may come from an array

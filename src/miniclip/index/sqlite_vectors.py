@@ -196,7 +196,7 @@ class VectorTable:
         found = db.execute(  # CROSS JOIN: one look-up to a key, whatever the planner thinks
             f"SELECT slot, item, seal, ({_OWNER[self._kind]}) FROM json_each(?) "
             f"CROSS JOIN vectors ON matrix = ? AND {key} = value",
-            (json.dumps(list(keys)), view.id),
+            (json.dumps([*map(int, keys)]), view.id),
         ).fetchall()
         for slot, item, sealed, owner in found:
             if owner is None or slot >= len(view.rows) or seal(owner, view.rows[slot]) != sealed:
@@ -270,7 +270,7 @@ def bury(
     matrices = db.execute(f"SELECT id FROM matrices WHERE {which}", chosen).fetchall()
     for (number,) in matrices:
         doomed = "matrix = ? AND item IN (SELECT value FROM json_each(?))"
-        keys = (number, json.dumps(list(items)))
+        keys = (number, json.dumps([*map(int, items)]))
         db.execute(f"INSERT INTO dead SELECT matrix, slot FROM vectors WHERE {doomed}", keys)
         if db.execute(f"DELETE FROM vectors WHERE {doomed}", keys).rowcount:
             db.execute("UPDATE matrices SET revision = revision + 1 WHERE id = ?", (number,))
