@@ -295,9 +295,11 @@ class StoreMachine(RuleBasedStateMachine):
         ids = sorted(naive, reverse=True)
         assert self.reader.records(ids) == [ImageRecord(id=n, **vars(naive[n])) for n in ids]
         embedded = sorted(self.seeds)
-        np.testing.assert_allclose(
-            self.reader.vectors(embedded), vectors(*(self.seeds[n] for n in embedded)), atol=1e-3
-        )
+        rows = self.reader.vectors(embedded)
+        np.testing.assert_allclose(rows, vectors(*(self.seeds[n] for n in embedded)), atol=1e-3)
+        records, same_rows = self.reader.embedded(sorted(naive))
+        assert [record.id for record in records] == embedded
+        np.testing.assert_array_equal(same_rows, rows)
         assert self.reader.verify() == len(self.seeds) + len(self.text_seeds)
 
 
