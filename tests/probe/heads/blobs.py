@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray, unit_rows
 from miniclip.probe.heads import Rows
@@ -15,19 +18,34 @@ def blobs(
     embedding: int = 6,
     classes: int = 3,
     apart: float = 1.5,
+    uneven: float = 5.0,
     seed: int = 0,
 ) -> tuple[Rows, IntArray]:
-    """`images` rows, dealt to the classes in turn; centres are `apart` noise widths long."""
+    """`images` rows, dealt to the classes in turn; centres are about `apart` noise widths off.
+
+    uneven: columns are from so many times narrower to so many times wider than usual, as features
+    of joined encoders may be.
+    """
     rng = np.random.default_rng(seed)
     labels = np.arange(images) % classes
     rows = []
     for size in (features, embedding):
         centres = apart * rng.standard_normal((classes, size))
         rows.append((centres[labels] + rng.standard_normal((images, size))).astype(np.float32))
-    # Columns of very different size, as features of joined encoders may be.
-    return Rows(
-        rows[0] * np.geomspace(0.01, 100, features, dtype=np.float32), unit_rows(rows[1])
-    ), labels
+    widths = np.geomspace(1 / uneven, uneven, features, dtype=np.float32)
+    return Rows(rows[0] * widths, unit_rows(rows[1])), labels
+
+
+def in_space(features: FloatArray, middle: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Place rows in the space of the heads, column by column; `middle`: for the columns' means."""
+    columns = []
+    roots = np.sign(features) * np.sqrt(np.abs(features.astype(np.float64)))
+    usual = np.mean([np.var(column) for column in roots.T])
+    for number, column in enumerate(roots.T):
+        width = np.sqrt((len(column) * np.var(column) + 500 * usual) / (len(column) + 500))
+        mean = np.mean(column) if middle is None else middle[number]
+        columns.append((column - mean) / width)
+    return np.stack(columns, axis=1)
 
 
 def named_prompts(rows: Rows, labels: IntArray, *, noise: float = 0.3, seed: int = 0) -> FloatArray:

@@ -10,42 +10,36 @@ import pytest
 from numpy.typing import NDArray
 
 from miniclip.errors import ConfigError
-from miniclip.probe.heads import HeadSettings, Rows, fit_head, load_head
-from tests.probe.heads.blobs import blobs, named_prompts
+from miniclip.probe.heads import HeadSettings, fit_head, load_head
+from tests.probe.heads.blobs import blobs, in_space, named_prompts
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def rooted(rows: Rows) -> NDArray[Any]:
-    return np.sign(rows.features) * np.sqrt(np.abs(rows.features))
-
-
 def test_the_prototype_is_the_mean_of_directions_from_the_middle_of_the_classes() -> None:
     rows, labels = blobs(40)
     labels = np.where(np.arange(40) < 20, 0, labels)  # of unequal sizes
     head = fit_head("prototype", rows, labels, 3)
-    roots = rooted(rows)
+    roots = np.sign(rows.features) * np.sqrt(np.abs(rows.features))
     middle = np.mean([roots[labels == label].mean(axis=0) for label in range(3)], axis=0)
-    ways = [(root - middle) / np.linalg.norm(root - middle) for root in roots]
-    for row, scores in zip(roots, head.scores(rows), strict=True):
+    placed = in_space(rows.features, middle)
+    for row, scores in zip(placed, head.scores(rows), strict=True):
         for label in range(3):
-            own = [way for way, its in zip(ways, labels, strict=True) if its == label]
-            expected = 20 * cosine(row - middle, np.mean(own, axis=0))
-            assert scores[label] == pytest.approx(expected, abs=1e-4)
+            own = [way / np.linalg.norm(way) for way in placed[labels == label]]
+            assert scores[label] == pytest.approx(20 * cosine(row, np.mean(own, axis=0)), abs=1e-3)
 
 
 def test_each_neighbour_votes_by_its_cosine() -> None:
     rows, labels = blobs(40)
     head = fit_head("knn", rows, labels, 3, settings=HeadSettings(neighbours=5))
-    roots = rooted(rows)
-    middle = roots.mean(axis=0)
-    for row, scores in zip(roots, head.scores(rows), strict=True):
+    placed = in_space(rows.features)
+    for row, scores in zip(placed, head.scores(rows), strict=True):
         near = sorted(
             (
-                (cosine(row - middle, other - middle), label)
-                for other, label in zip(roots, labels.tolist(), strict=True)
+                (cosine(row, other), label)
+                for other, label in zip(placed, labels.tolist(), strict=True)
             ),
             reverse=True,
         )[:5]

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from miniclip.probe.heads import HeadSettings, fit_head, load_head
 from miniclip.probe.heads.svm import SvmHead, coupled
-from tests.probe.heads.blobs import blobs
+from tests.probe.heads.blobs import blobs, in_space
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -18,15 +18,14 @@ def test_decisions_are_those_of_scikit_learn(classes: int) -> None:
     rows, labels = blobs(100, classes=classes, apart=1)
     head = fit_head("svm", rows, labels, classes, settings=HeadSettings(gamma=0.8, c=3.0))
     assert isinstance(head, SvmHead)
-    roots = np.sign(rows.features) * np.sqrt(np.abs(rows.features))
-    centred = (roots - roots.mean(axis=0)).astype(np.float64)
-    spread = np.mean([((a - b) ** 2).sum() for a in centred for b in centred])
-    oracle = SVC(C=3.0, gamma=0.8 / spread, decision_function_shape="ovo").fit(centred, labels)
-    expected = oracle.decision_function(centred)
+    placed = in_space(rows.features)
+    spread = np.mean([((a - b) ** 2).sum() for a in placed for b in placed])
+    oracle = SVC(C=3.0, gamma=0.8 / spread, decision_function_shape="ovo").fit(placed, labels)
+    expected = oracle.decision_function(placed)
     # For two classes scikit-learn counts towards the second.
     expected = -expected[:, None] if classes == 2 else expected
     assert head.decisions(rows) == pytest.approx(expected, abs=0.02)
-    assert (head.scores(rows).argmax(axis=1) == oracle.predict(centred)).mean() > 0.97
+    assert (head.scores(rows).argmax(axis=1) == oracle.predict(placed)).mean() > 0.97
 
 
 def test_a_logit_is_the_log_of_what_the_pairs_give() -> None:

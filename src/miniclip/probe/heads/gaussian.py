@@ -1,4 +1,4 @@
-"""The Gaussian kernel on features, as the heads `kernel` and `svm` use it. It fits nothing.
+"""The space in which features are compared, and the Gaussian kernel in it. It fits no head.
 
 Features of image encoders are mostly averages of rectified activations: many small values, few
 large ones. The signed square root takes the large ones down (as for Fisher vectors: Perronnin et
@@ -7,18 +7,57 @@ al. 2010, section 3.2), which was worth one point of accuracy with every kernel 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray
 
 _BLOCK = 2048  # query rows at a time
+_PRIOR_ROWS = 500  # that the columns are taken to be equally wide weighs as much as so many rows
 
 
-def rooted(features: NDArray[np.floating]) -> FloatArray:
+class Space(NamedTuple):
+    """Where features are compared: (root(x) - mean) / scale. Both (F,) float32, scale above 0."""
+
+    mean: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def of(cls, features: FloatArray) -> Space:
+        """Measure the middle of the rows and the width of each column.
+
+        The width is the standard deviation, with the variance drawn towards that of all columns the
+        more the fewer rows there are to tell it.
+        """
+        roots = rooted(features)
+        variance = roots.var(axis=0, dtype=np.float64)
+        usual = float(variance.mean()) or 1.0
+        shrunk = (len(roots) * variance + _PRIOR_ROWS * usual) / (len(roots) + _PRIOR_ROWS)
+        mean = roots.mean(axis=0, dtype=np.float64)
+        return cls(mean.astype(np.float32), np.sqrt(shrunk).astype(np.float32))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return `mean` and `scale`."""
+        return {"mean": self.mean, "scale": self.scale}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Space:
+        """Take `mean` and `scale` from the arrays of a head."""
+        return cls(np.asarray(arrays["mean"], np.float32), np.asarray(arrays["scale"], np.float32))
+
+    def place(self, features: FloatArray) -> FloatArray:
+        """(N, F) features to (N, F) float32."""
+        placed: FloatArray = (rooted(features) - self.mean) / self.scale
+        return placed
+
+
+def rooted(features: FloatArray) -> FloatArray:
     """Return sign(x) * sqrt(|x|), float32, of the same shape."""
-    values = np.asarray(features, dtype=np.float32)
-    return np.copysign(np.sqrt(np.abs(values)), values)
+    roots: FloatArray = np.copysign(np.sqrt(np.abs(features)), features).astype(np.float32)
+    return roots
 
 
 def squared_distances(rows: FloatArray, others: FloatArray) -> FloatArray:

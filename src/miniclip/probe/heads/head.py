@@ -157,9 +157,10 @@ def load_head(kind: str, settings: Settings, arrays: Arrays) -> Head:
 
 def _fitters() -> dict[str, Callable[[Training], Head]]:
     # Here and not above: the files of the kinds need the names of this one.
-    from miniclip.probe.heads import kernel, knn, logistic, prototype, svm, zeroshot  # noqa: PLC0415
+    from miniclip.probe.heads import blend, kernel, knn, logistic, prototype, svm, zeroshot  # noqa: PLC0415
 
     return {
+        "blend": blend.fit_blend,
         "kernel": kernel.fit_kernel,
         "knn": knn.fit_knn,
         "logistic": logistic.fit_logistic,
@@ -170,9 +171,10 @@ def _fitters() -> dict[str, Callable[[Training], Head]]:
 
 
 def _loaders() -> dict[str, Callable[[Settings, Arrays], Head]]:
-    from miniclip.probe.heads import kernel, knn, linear, mlp, prototype, svm, zeroshot  # noqa: PLC0415
+    from miniclip.probe.heads import blend, kernel, knn, linear, mlp, prototype, svm, zeroshot  # noqa: PLC0415
 
     return {
+        "blend": blend.BlendHead.load,
         "kernel": kernel.KernelHead.load,
         "knn": knn.KnnHead.load,
         "linear": linear.LinearHead.load,
@@ -204,6 +206,8 @@ def _check(training: Training, kind: str) -> None:
         raise DatasetError("some features are not finite numbers; embed the images again")
     if kind in ("zeroshot", "blend"):
         _check_prompts(training, kind)
+        if kind == "blend" and not len(labels):
+            raise DatasetError("no image to learn from; take the zeroshot head, or add images")
     elif bare := np.setdiff1d(np.arange(training.classes), labels).tolist():
         raise DatasetError(
             f"{len(bare)} of {training.classes} classes have no image to learn from "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray, unit_rows
-from miniclip.probe.heads.gaussian import rooted
+from miniclip.probe.heads.gaussian import Space
 from miniclip.probe.heads.head import Arrays, Rows, Scores, Settings, Training
 from miniclip.probe.heads.inner_folds import held_out_loss
 
@@ -22,16 +22,16 @@ _BLOCK = 1024  # query rows at a time
 
 @dataclass(frozen=True)
 class KnnHead:
-    """scores = log of each class's share of the vote of the K nearest, on the features.
+    """scores = log of each class's share of the vote of the K nearest, in the head's space.
 
     The nearest has one vote, the others exp(10 * (cosine - the nearest's)); one vote more is spread
-    evenly over the classes. rows: (M, F) float16, rooted, centred, unit length. labels: (M,) int64.
-    mean: (F,) float32. settings: `neighbours`, `classes`.
+    evenly over the classes. rows: (M, F) float16, unit rows in the head's space. labels: (M,)
+    int64. settings: `neighbours`, `classes`.
     """
 
     rows: NDArray[np.float16]
     labels: IntArray
-    mean: FloatArray
+    space: Space
     settings: Settings
     kind: str = "knn"
 
@@ -41,7 +41,7 @@ class KnnHead:
         scores = np.empty((len(rows.features), self.settings["classes"]))
         for start in range(0, len(scores), _BLOCK):
             block = slice(start, start + _BLOCK)
-            cosines = unit_rows(rooted(rows.features[block]) - self.mean) @ known
+            cosines = unit_rows(self.space.place(rows.features[block])) @ known
             scores[block] = votes(cosines, self.labels, **self.settings_of_votes)
         return scores
 
@@ -51,8 +51,8 @@ class KnnHead:
         return {name: int(self.settings[name]) for name in ("neighbours", "classes")}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return rows, labels and mean."""
-        return {"rows": self.rows, "labels": self.labels, "mean": self.mean}
+        """Return rows, labels, and mean and scale of the space."""
+        return {"rows": self.rows, "labels": self.labels, **self.space.arrays()}
 
     @classmethod
     def load(cls, settings: Settings, arrays: Arrays) -> KnnHead:
@@ -60,22 +60,21 @@ class KnnHead:
         return cls(
             rows=np.asarray(arrays["rows"], np.float16),
             labels=np.asarray(arrays["labels"], np.int64),
-            mean=np.asarray(arrays["mean"], np.float32),
+            space=Space.load(arrays),
             settings=settings,
         )
 
 
 def fit_knn(training: Training) -> KnnHead:
     """Keep the rows, and choose K by the loss on rows left out with their groups."""
-    roots = rooted(training.rows.features)
-    mean = roots.mean(axis=0, dtype=np.float64).astype(np.float32)
-    rows = unit_rows(roots - mean).astype(np.float16)
+    space = Space.of(training.rows.features)
+    rows = unit_rows(space.place(training.rows.features)).astype(np.float16)
     neighbours, losses = training.settings.neighbours, {}
     if neighbours is None:
         losses = losses_by_neighbours(rows.astype(np.float32), training)
         neighbours = int(min(losses, key=lambda tried: losses[tried])) if losses else UNCHOSEN
     settings = {"neighbours": neighbours, "classes": training.classes, "left_out_loss": losses}
-    return KnnHead(rows, training.labels, mean, settings)
+    return KnnHead(rows, training.labels, space, settings)
 
 
 def losses_by_neighbours(rows: FloatArray, training: Training) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, unit_rows
-from miniclip.probe.heads.gaussian import rooted
+from miniclip.probe.heads.gaussian import Space, rooted
 from miniclip.probe.heads.head import Arrays, Rows, Scores, Settings, Training
 
 COSINE_TO_LOGIT = 20.0
@@ -20,44 +20,44 @@ COSINE_TO_LOGIT = 20.0
 
 @dataclass(frozen=True)
 class PrototypeHead:
-    """scores = 20 * cosine of (root(x) - mean) and the class's prototype, on the features.
+    """scores = 20 * cosine of the features and the class's prototype, in the head's space.
 
-    prototypes: (C, F) float32 unit rows. mean: (F,) float32, of all training rows.
+    prototypes: (C, F) float32 unit rows. The space's mean is that of the class means, so that the
+    sizes of the classes do not count.
     """
 
     prototypes: FloatArray
-    mean: FloatArray
+    space: Space
     settings: Settings
     kind: str = "prototype"
 
     def scores(self, rows: Rows) -> Scores:
         """(N, F) features to (N, C) float64 logits."""
-        cosines = unit_rows(rooted(rows.features) - self.mean) @ self.prototypes.T
+        cosines = unit_rows(self.space.place(rows.features)) @ self.prototypes.T
         return np.asarray(cosines, dtype=np.float64) * COSINE_TO_LOGIT
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return prototypes and mean."""
-        return {"prototypes": self.prototypes, "mean": self.mean}
+        """Return prototypes, and mean and scale of the space."""
+        return {"prototypes": self.prototypes} | self.space.arrays()
 
     @classmethod
     def load(cls, settings: Settings, arrays: Arrays) -> PrototypeHead:
         """Make the head of its settings and arrays."""
-        return cls(
-            np.asarray(arrays["prototypes"], np.float32),
-            np.asarray(arrays["mean"], np.float32),
-            settings,
-        )
+        return cls(np.asarray(arrays["prototypes"], np.float32), Space.load(arrays), settings)
 
 
 def fit_prototype(training: Training) -> PrototypeHead:
-    """Average each class's unit rows; the mean is that of the class means, so sizes don't count."""
-    features, labels = rooted(training.rows.features), training.labels
+    """Average each class's unit rows."""
+    features, labels = training.rows.features, training.labels
     chosen = np.eye(training.classes, dtype=np.float32)[labels]  # (N, C), one-hot
-    mean = class_means(features, chosen).mean(axis=0)
-    return PrototypeHead(unit_rows(class_means(unit_rows(features - mean), chosen)), mean, {})
+    middle = class_means(rooted(features), chosen)[np.unique(labels)].mean(axis=0)
+    space = Space.of(features)._replace(mean=middle)
+    return PrototypeHead(
+        unit_rows(class_means(unit_rows(space.place(features)), chosen)), space, {}
+    )
 
 
 def class_means(rows: FloatArray, chosen: FloatArray) -> FloatArray:
-    """(N, F) rows and (N, C) one-hot labels to (C, F) means."""
-    means: FloatArray = (chosen.T @ rows) / chosen.sum(axis=0)[:, None]
+    """(N, F) rows and (N, C) one-hot labels to (C, F) means, 0 for a class without a row."""
+    means: FloatArray = (chosen.T @ rows) / np.maximum(chosen.sum(axis=0), 1)[:, None]
     return means

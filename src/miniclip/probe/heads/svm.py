@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray
-from miniclip.probe.heads.gaussian import gaussian, rooted, squared_distances
+from miniclip.probe.heads.gaussian import Space, gaussian, squared_distances
 from miniclip.probe.heads.head import Arrays, Rows, Scores, Settings, Training
 from miniclip.probe.heads.inner_folds import held_out_loss, inner_folds
 
@@ -31,16 +31,16 @@ _BLOCK = 1024  # query rows at a time
 class SvmHead:
     """Logits coupled from the decisions between pairs, on the features.
 
-    support: (M, F) float16, rooted and centred, sorted by class. counts: (C,) int64, support rows
+    support: (M, F) float16, in the head's space, sorted by class. counts: (C,) int64, support rows
     of each class. dual: (M, C - 1) float64, the weight of a row against each other class in order.
-    intercepts: (P,) float64, one per pair (0, 1), (0, 2), ..., (1, 2), ... mean: (F,) float32.
+    intercepts: (P,) float64, one per pair (0, 1), (0, 2), ..., (1, 2), ...
     """
 
     support: NDArray[np.float16]
     counts: IntArray
     dual: NDArray[np.float64]
     intercepts: NDArray[np.float64]
-    mean: FloatArray
+    space: Space
     settings: Settings
     kind: str = "svm"
 
@@ -56,8 +56,8 @@ class SvmHead:
         decisions = np.tile(self.intercepts, (len(rows.features), 1))
         for start in range(0, len(decisions), _BLOCK):
             block = slice(start, start + _BLOCK)
-            centred = rooted(rows.features[block]) - self.mean
-            kernel = gaussian(centred, support, self.settings["rate"]).astype(np.float64)
+            placed = self.space.place(rows.features[block])
+            kernel = gaussian(placed, support, self.settings["rate"]).astype(np.float64)
             voices = [
                 kernel[:, end - count : end] @ self.dual[end - count : end]
                 for end, count in zip(ends, self.counts, strict=True)
@@ -68,8 +68,8 @@ class SvmHead:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays by name."""
-        names = ("support", "counts", "dual", "intercepts", "mean")
-        return {name: getattr(self, name) for name in names}
+        names = ("support", "counts", "dual", "intercepts")
+        return {name: getattr(self, name) for name in names} | self.space.arrays()
 
     @classmethod
     def load(cls, settings: Settings, arrays: Arrays) -> SvmHead:
@@ -79,17 +79,16 @@ class SvmHead:
             counts=np.asarray(arrays["counts"], np.int64),
             dual=np.asarray(arrays["dual"], np.float64),
             intercepts=np.asarray(arrays["intercepts"], np.float64),
-            mean=np.asarray(arrays["mean"], np.float32),
+            space=Space.load(arrays),
             settings=settings,
         )
 
 
 def fit_svm(training: Training) -> SvmHead:
     """Choose gamma and C by the held-out loss, then fit all rows."""
-    roots = rooted(training.rows.features)
-    mean = roots.mean(axis=0, dtype=np.float64).astype(np.float32)
+    space = Space.of(training.rows.features)
     # Rounded before the fit, so that what is fitted is what is stored.
-    stored = (roots - mean).astype(np.float16)
+    stored = space.place(training.rows.features).astype(np.float16)
     rows = stored.astype(np.float32)
     distances = squared_distances(rows, rows)
     spread = float(distances.mean(dtype=np.float64)) or 1.0
@@ -102,7 +101,7 @@ def fit_svm(training: Training) -> SvmHead:
         counts=model.n_support_.astype(np.int64),
         dual=np.ascontiguousarray(sign * model.dual_coef_.T),
         intercepts=sign * model.intercept_,
-        mean=mean,
+        space=space,
         settings={"gamma": gamma, "c": c, "rate": gamma / spread, "inner_loss": loss},
     )
 
