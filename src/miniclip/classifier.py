@@ -106,7 +106,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Paths) -> NDArray[Any]:  # noqa: N803
         """Return the likeliest label of each image, (N,)."""
-        answers: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
+        answer = self.decision_function(X).argmax(axis=1)
+        answers: NDArray[Any] = self.classes_[answer]
         return answers
 
     def _encoder(self) -> Encoder:

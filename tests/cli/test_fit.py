@@ -69,8 +69,9 @@ def test_two_fits_write_the_same_bytes_report_included(
 def test_the_command_on_record_makes_the_model_again(
     cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = ("--folds", 3, "--head", "logistic", "--set", "c=0.5", "--seed", 4, "--views", "flip")
-    chosen += ("--per-class-sets", "--compare", "prototype", "--group-regex", r"(\d\d)\.png")
+    chosen = ["--folds", "3", "--head", "logistic", "--set", "c=0.5", "--seed", "4"]
+    chosen += ["--views", "flip", "--per-class-sets", "--compare", "prototype"]
+    chosen += ["--group-regex", r"(\d\d)\.png"]
     cli("fit", data, "-o", tmp_path / "one", *chosen)
     command = json.loads((tmp_path / "one" / "metrics.json").read_text())["reproduce"]
     monkeypatch.chdir(tmp_path)
@@ -115,7 +116,7 @@ def test_a_killed_fit_leaves_nothing_half_and_the_next_one_ends_the_same(
 ) -> None:
     out = tmp_path / "place" / "model"
     out.parent.mkdir()
-    words = [sys.executable, "-m", "miniclip", "fit", data, "-o", out, "--folds", "3"]
+    words = [sys.executable, "-m", "miniclip", "fit", str(data), "-o", str(out), "--folds", "3"]
     for delay in (0.6, 1.2):
         process = subprocess.Popen(
             words, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -211,7 +211,7 @@ def _drift(
     coverage, band = figures.conformal.coverage, figures.conformal.band
     covered = coverage.value >= band.low
     said = []
-    if distance.drifted:
+    if distance.drifted and distance.now > distance.before:  # nearer ones harm nobody
         said.append("these images look different from those of the fit")
     if confidence.drifted and confidence.now < confidence.before:
         said.append("the model is less sure of them")
