@@ -147,6 +147,7 @@ class _Task:
         frozen, live = cut(looks.tower, self.settings, seed=self.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         student = Student(looks.tower, live, self.head, dropout=self.settings.dropout).to(device)
+        live.to(device)  # it has buffers of its own
         head_weights = {f"head.{name}": w for name, w in weights_of(student.head).items()}
         feed = Feed(self.images, looks, frozen, self.settings, seed=self.seed, device=device)
         judge = Judge(*feed.plain(self.images.validation), device)

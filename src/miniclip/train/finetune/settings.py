@@ -42,8 +42,8 @@ class FinetuneSettings:
     lora_rank: int = 0
     epochs: int = 30
     batch_size: int = 32
-    rate: float = 3e-4
-    head_rate: float = 3e-4
+    rate: float = 2e-4
+    head_rate: float = 1e-4
     layer_decay: float = 0.93
     weight_decay: float = 0.02
     warm_up: float = 0.05
