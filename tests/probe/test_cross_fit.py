@@ -14,6 +14,7 @@ from miniclip.errors import ConfigError
 from miniclip.probe.cross_fit import cross_fit, training_rows, view_scores
 from miniclip.probe.heads import Rows
 from miniclip.probe.heads.head import Scores
+from miniclip.probe.splits import Folds
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,8 @@ class Table:
     embeddings: FloatArray
 
 
-@dataclass(frozen=True)
-class Dealt:
-    fold_of: IntArray
+def dealt(fold_of: IntArray) -> Folds:
+    return Folds(fold_of, seed=0, kind="naive")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def remember(rows: Rows, labels: IntArray, groups: IntArray) -> Memory:
 def test_each_image_is_scored_once_by_the_head_that_has_not_seen_it() -> None:
     table, labels = numbered(), np.arange(10) % 2
     done: list[int] = []
-    result = cross_fit(remember, table, labels, Dealt(np.arange(10) % 3), progress=done.append)
+    result = cross_fit(remember, table, labels, dealt(np.arange(10) % 3), progress=done.append)
     assert result.scores[:, 0] == pytest.approx(np.arange(10) + 50)  # the mean of both views
     assert (result.scores[:, 1] == 0).all()  # never shown
     assert done == [1, 2, 3]
@@ -85,7 +85,7 @@ def test_without_groups_each_image_is_one_of_its_own() -> None:
         seen.append(groups.tolist())
         return remember(rows, labels, groups)
 
-    cross_fit(fit, numbered(4), np.arange(4) % 2, Dealt(np.array([0, 0, 1, 1])))
+    cross_fit(fit, numbered(4), np.arange(4) % 2, dealt(np.array([0, 0, 1, 1])))
     assert seen == [[2, 3, 2, 3], [0, 1, 0, 1]]
 
 
@@ -101,5 +101,5 @@ def test_too_few_folds_are_refused(fold_of: list[int]) -> None:
             remember,
             numbered(len(fold_of)),
             np.zeros(len(fold_of), dtype=np.int64),
-            Dealt(np.array(fold_of, dtype=np.int64)),
+            dealt(np.array(fold_of, dtype=np.int64)),
         )

