@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import betabinom
 
 from miniclip.arrays import IntArray
@@ -34,6 +35,7 @@ FOLDS = 10
 # by simulation, see tests/probe/test_abstain.py.
 _WORTH = 0.7
 _CHOICES = 400  # resamples in which the threshold is chosen anew
+_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -146,19 +148,25 @@ def _levels(
 def _chosen_shares(
     confidence: Array, correct: NDArray[np.bool_], target_error: float, group: IntArray, seed: int
 ) -> Array:
-    """Choose the threshold anew in each resample of groups: shares of automatic images, (R,)."""
-    order = np.argsort(-confidence, kind="stable")
-    starts = np.flatnonzero(np.diff(-confidence[order], prepend=-np.inf) > 0)
-    wrong = ~correct[order][:, None]
+    """Choose the threshold anew in each resample of groups: shares of automatic images, (R,).
+
+    Among `_STEPS` steps of equally many images at most, which is fine enough for an interval.
+    """
+    falling = np.searchsorted(np.sort(-confidence), -confidence)  # how many are surer, (N,)
+    step = falling * min(_STEPS, len(confidence)) // len(confidence)
+    shape = (int(step.max()) + 1, int(group.max()) + 1)
+    images, wrong = (
+        csr_array((ones.astype(np.float32), (step, group)), shape)
+        for ones in (np.ones_like(confidence), ~correct)
+    )
 
     def shares(weights: Weights) -> dict[str, NDArray[Any]]:
-        drawn = weights[group[order]]
-        images = np.add.reduceat(drawn, starts, axis=0)
-        last = _last_within(images, np.add.reduceat(drawn * wrong, starts, axis=0), target_error)
-        seen = np.cumsum(images, axis=0)
+        drawn = images @ weights
+        last = _last_within(drawn, wrong @ weights, target_error)
+        seen = np.cumsum(drawn, axis=0)
         return {"share": np.where(last >= 0, seen[last, np.arange(len(last))], 0) / seen[-1]}
 
-    return bootstrap(shares, int(group.max()) + 1, seed=seed, resamples=_CHOICES)["share"]
+    return bootstrap(shares, shape[1], seed=seed, resamples=_CHOICES)["share"]
 
 
 def _error_score(wrong: NDArray[np.bool_], automatic: NDArray[np.bool_], group: IntArray) -> Score:
