@@ -18,8 +18,8 @@ from tests.train.finetune.conftest import Case
 
 pytestmark = pytest.mark.train
 
-QUICK = ("--set", "finetune.epochs=2", "--set", "finetune.batch_size=16", "--set")
-QUICK += ("finetune.precision=float32",)
+TUNING = ("finetune.epochs=2", "finetune.batch_size=16", "finetune.precision=float32")
+QUICK = [word for text in TUNING for word in ("--set", text)]
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
