@@ -58,6 +58,16 @@ def test_search_uses_the_index_that_covers_a_folder(cli: Cli, indexed: Path) -> 
     assert all(0 <= hit["confidence"] <= 1 for hit in whole["hits"])
 
 
+def test_paths_are_written_as_their_folder_was(
+    cli: Cli, indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(indexed.parent)
+
+    result = cli("search", "red", "photos", "--json", "--min-confidence", 0).json
+
+    assert result["hits"][0]["path"] == "photos/red.jpg"
+
+
 def test_an_index_may_be_named_and_one_of_another_model_is_passed_over(
     cli: Cli, indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ def test_the_evidence_is_own_opinion_and_neighbours_less_the_crowd() -> None:
     shares = judge.confidence(query, judge.opinions(images), judge.opinions(crowd))
 
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    odds = [2.5 * (evidence - 4.1) for evidence in expected]
+    odds = [2.5 * (evidence - 4.2) for evidence in expected]
     np.testing.assert_allclose(shares, [1 / (1 + math.exp(-odd)) for odd in odds], atol=1e-3)
 
 

@@ -51,7 +51,7 @@ def open_places(
         yield _loose(folders, encoder)
         return
     with index:
-        yield _indexed(index, part_of(index, folders))
+        yield _indexed(index, folders)
 
 
 @contextmanager
@@ -111,17 +111,28 @@ def part_of(index: Index, folders: Sequence[Path]) -> Filter | None:
     return Either(tuple(Below(index.location.place(path).path) for path in named))
 
 
-def _indexed(index: Index, within: Filter | None) -> Places:
+def _indexed(index: Index, folders: Sequence[Path]) -> Places:
     from miniclip.index.reading import sources_of
 
+    within = part_of(index, folders)
     return Places(
         store=index.store,
-        path_of=lambda image: image_path(index, image),
+        path_of=lambda image: _as_named(image_path(index, image), folders),
         sources_of=lambda images: sources_of(index.location, images),
         count=index.store.count(within),
         index=index,
         within=within,
     )
+
+
+def _as_named(path: Path, folders: Sequence[Path]) -> Path:
+    """Write a path as the user wrote its folder, so that an index changes no output."""
+    from miniclip.index.location import absolute
+
+    for folder in folders:
+        if path.is_relative_to(absolute(folder)):
+            return folder / path.relative_to(absolute(folder))
+    return path
 
 
 def _loose(folders: Sequence[Path], encoder: Encoder) -> Places:

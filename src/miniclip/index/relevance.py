@@ -35,7 +35,7 @@ from miniclip.index.word_lists import BACKGROUND, VOCABULARY
 
 CUT = 0.5  # confidence from which an image counts as a match, unless the user says otherwise
 CROWD = 1_000  # images of a collection whose median opinion is asked
-_EVENS = 4.1  # evidence at which the confidence is 0.5
+_EVENS = 4.2  # evidence at which the confidence is 0.5
 _SLOPE = 2.5
 _NEIGHBOURS = 20
 _CROWD_LIMITS = (-0.5, 1.0)
