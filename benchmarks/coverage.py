@@ -1,6 +1,6 @@
 """Do prediction sets keep their promise on held-out probabilities? 200 splits against exact bands.
 
-    python benchmarks/coverage.py MODEL | TABLE.npz [--splits 200] [--method lac aps] [--json]
+    python benchmarks/coverage.py DATA | TABLE.npz [--splits 200] [--method lac aps] [--json]
 
 The held-out images are split at random into halves, again and again: the sets are calibrated on one
 half and counted on the other. Two questions, for each method and alpha, both with exact answers
@@ -9,9 +9,9 @@ half and counted on the other. Two questions, for each method and alpha, both wi
 mean     lies the mean coverage of all splits in its 99 % band?
 splits   lie as many single splits in theirs as 99 % allow for?
 
-MODEL is a directory of `miniclip fit`, whose images.json holds the held-out probabilities; TABLE
-has `probabilities` (N, C) and `labels` (N,). Ties between scores can only raise coverage: where
-there are any at the quantile, it is said, and only the lower end counts.
+DATA is what `miniclip fit` takes: its default head is fitted in 5 folds and calibrated across them.
+TABLE has `probabilities` (N, C) and `labels` (N,). Ties between scores can only raise coverage:
+where there are any at the quantile, it is said, and only the lower ends count.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from miniclip import MiniClipError
+from miniclip import MiniClipError, load_encoder
+from miniclip.datasets.labelled_splits import read_labelled_splits
 from miniclip.errors import StoreError
+from miniclip.index.vector_cache import VectorCache
 from miniclip.metrics import Interval
+from miniclip.probe.calibration import cross_calibrate
 from miniclip.probe.conformal import (
     METHODS,
     conformal_quantiles,
@@ -36,6 +39,9 @@ from miniclip.probe.conformal import (
     coverage_band,
     prediction_sets,
 )
+from miniclip.probe.learn import HeadChoice, head_fitter, learn
+from miniclip.probe.prepare import prepare
+from miniclip.views import PLAIN
 
 ALPHAS = (0.1, 0.05)
 Table = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -64,7 +70,7 @@ def main() -> None:
     """Measure what the command line names; exit 1 when a promise is broken."""
     options = parse()
     try:
-        table = read_table(options.table)
+        table = read_table(options.table, seed=options.seed)
         findings = [
             measure(table, method, alpha, splits=options.splits, seed=options.seed)
             for method in options.method
@@ -83,7 +89,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path, help="model directory, or npz of held-out images")
+    parser.add_argument("table", type=Path, help="labelled images, or npz of held-out ones")
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--method", nargs="+", default=["lac", "aps"], choices=METHODS)
@@ -91,29 +97,27 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_table(path: Path) -> Table:
-    """Read held-out probabilities (N, C) and labels (N,) of a model directory or an npz file."""
+def read_table(path: Path, *, seed: int) -> Table:
+    """Read held-out probabilities (N, C) and labels (N,), or make them from labelled images."""
+    if path.suffix != ".npz":
+        return held_out(path, seed=seed)
     try:
-        if path.is_dir():
-            return read_model(path)
         with np.load(path, allow_pickle=False) as stored:
             return stored["probabilities"].astype(np.float64), stored["labels"].astype(np.int64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(
-            f"{path} holds no held-out probabilities ({error!r}); name a directory of "
-            "`miniclip fit` or an npz with `probabilities` and `labels`"
+            f"{path} holds no held-out probabilities ({error!r}); give `probabilities` and `labels`"
         ) from error
 
 
-def read_model(directory: Path) -> Table:
-    """Read the held-out images of a model; those that were only learnt from have none."""
-    classes = json.loads((directory / "model.json").read_text(encoding="utf-8"))["classes"]
-    images = json.loads((directory / "images.json").read_text(encoding="utf-8"))
-    judged = [image for image in images if image.get("probabilities")]
-    return (
-        np.array([image["probabilities"] for image in judged], dtype=np.float64),
-        np.array([classes.index(image["label"]) for image in judged], dtype=np.int64),
-    )
+def held_out(data: Path, *, seed: int) -> Table:
+    """Fit the default head in 5 folds, near-duplicates kept together, and calibrate across them."""
+    encoder = load_encoder()
+    prepared = prepare(encoder, read_labelled_splits(data), VectorCache.open(), views=(PLAIN,))
+    fit = head_fitter(HeadChoice(seed=seed), prepared.classes, encoder)
+    learnt = learn(prepared, fit, folds=5, seed=seed)
+    labels = prepared.labels[learnt.rows]
+    return cross_calibrate(learnt.scores, labels, learnt.fold_of), labels
 
 
 def measure(table: Table, method: str, alpha: float, *, splits: int, seed: int) -> Finding:

@@ -18,12 +18,10 @@ from miniclip.probe import conformal
 from miniclip.probe.calibration import softmax
 from miniclip.probe.conformal import (
     EVERY_LABEL,
-    METHODS,
     coins_of,
     conformal_quantiles,
     conformity,
     coverage_band,
-    cross_sets,
     prediction_sets,
 )
 from tests.probe.score_tables import score_table
@@ -194,19 +192,6 @@ def test_the_band_is_beta_binomial() -> None:
     assert coverage_band(50, 30, 0.1, splits=20) == pytest.approx(
         tuple(np.quantile(means, [0.005, 0.995])), abs=0.006
     )
-
-
-def test_held_out_sets_come_from_the_other_folds() -> None:
-    (shares, labels), _ = halves(6)
-    folds, coins = np.arange(400) % 4, np.random.default_rng(0).random(400)
-    for method in METHODS:
-        sets = cross_sets(shares, labels, folds, 0.1, method, coins=coins)
-        others = folds != 2
-        quantile = conformal_quantiles(
-            shares[others], labels[others], 0.1, method, coins=coins[others]
-        )
-        own = prediction_sets(shares[~others], quantile, method, coins=coins[~others])
-        assert (sets[~others] == own).all()
 
 
 def test_coins_are_fair_and_belong_to_the_file() -> None:

@@ -102,32 +102,6 @@ def prediction_sets(
     return sets
 
 
-def cross_sets(
-    probabilities: NDArray[Any],
-    labels: IntArray,
-    fold_of: IntArray,
-    alpha: float,
-    method: str = "lac",
-    *,
-    per_class: bool = False,
-    coins: Array | None = None,
-) -> NDArray[np.bool_]:
-    """Make the sets of held-out images as new images would get them: (N, C) bool.
-
-    Each fold's quantiles come from the other folds, never from the images that are judged.
-    """
-    sets = np.empty(np.shape(probabilities), dtype=bool)
-    for fold in np.unique(fold_of):
-        inside = fold_of == fold
-        own, others = (None, None) if coins is None else (coins[inside], coins[~inside])
-        quantiles = conformal_quantiles(
-            probabilities[~inside], labels[~inside], alpha, method,
-            per_class=per_class, coins=others,
-        )  # fmt: skip
-        sets[inside] = prediction_sets(probabilities[inside], quantiles, method, coins=own)
-    return sets
-
-
 def coverage_band(
     calibration: int, test: int, alpha: float, *, splits: int = 1, confidence: float = 0.99
 ) -> Interval:

@@ -48,6 +48,7 @@ class Gate:
         *,
         max_refused: float = MAX_REFUSED,
         seed: int = 0,
+        held_out: Array | None = None,
     ) -> Self:
         """Keep reference images, and learn from held-out ones how far is too far.
 
@@ -55,12 +56,14 @@ class Gate:
         fold that holds each image out; pictures of one group share a fold. The threshold is the
         ceil((N + 1) (1 - max_refused))-th smallest held-out distance, so that a new image of the
         same kind is refused with a chance of at most max_refused; with fewer than 1 / max_refused
-        images it is the largest one, and the chance at most 1 / (N + 1). Raises ConfigError for
-        fewer than two folds or a share outside (0, 1).
+        images it is the largest one, and the chance at most 1 / (N + 1). held_out: what
+        `held_out_distances` gave for the same arguments, to measure them once. Raises ConfigError
+        for fewer than two folds or a share outside (0, 1).
         """
         if not 0 < max_refused < 1:
             raise ConfigError(f"max_refused is {max_refused}; give a share above 0 and below 1")
-        held_out = held_out_distances(features, fold_of, seed=seed)
+        if held_out is None:
+            held_out = held_out_distances(features, fold_of, seed=seed)
         order = math.ceil((len(held_out) + 1) * (1 - max_refused) - 1e-9)
         threshold = np.sort(held_out)[min(order, len(held_out)) - 1]
         references = unit_rows(features[_sample(len(features), seed)]).astype(np.float16)
