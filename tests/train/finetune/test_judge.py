@@ -55,6 +55,16 @@ def test_a_judgement_is_the_loss_of_the_mean_of_the_looks() -> None:
     assert judged.accuracy == 0.75
 
 
+def test_its_cost_is_the_loss_at_the_best_temperature() -> None:
+    """So the same ranking, made more or less sure of itself, costs the same."""
+    rows = np.concatenate([ROWS, ROWS[:, ::-1]])  # half of the labels are wrong now
+    judge = Judge([rows], np.tile(LABELS, 2), torch.device("cpu"))
+    some = [judge(student(factor)) for factor in (0.3, 1.0, 5.0)]
+    assert some[0].loss < some[1].loss < some[2].loss
+    assert all(judged.cost <= judged.loss + 1e-6 for judged in some)
+    assert some[2].cost == pytest.approx(some[0].cost, abs=1e-3)
+
+
 def test_both_ends_are_exact_and_between_them_lies_the_mean() -> None:
     learner = student(0.1)
     start, end = weights_of(learner), weights_of(student(0.7))
@@ -66,20 +76,28 @@ def test_both_ends_are_exact_and_between_them_lies_the_mean() -> None:
     torch.testing.assert_close(weights_of(learner)["tower.factor"], torch.full((2,), 0.4))
 
 
-def test_the_mean_of_least_validation_loss_is_taken_and_left_in_place() -> None:
-    learner, start = student(8.0), weights_of(student(0.0))
+def test_the_mean_of_least_cost_is_taken_and_left_in_place() -> None:
+    """Features change here: a share of the second one is wrong, but only a large one harms."""
+    learner, start = student(1.0), weights_of(student(1.0))
+    with torch.no_grad():
+        learner.get_parameter("tower.factor").copy_(torch.tensor([1.0, -3.0]))
+        start["tower.factor"].copy_(torch.tensor([1.0, 9.0]))
     judge = Judge([ROWS], LABELS, torch.device("cpu"))
-    alphas = (0.0, 0.2, 0.6, 1.0)
+    alphas = (0.0, 0.5, 1.0)
+    ends, costs = weights_of(learner), {}
+    for alpha in alphas:
+        set_interpolated(learner, start, ends, alpha)
+        costs[alpha] = judge(learner).cost
+    set_interpolated(learner, start, ends, 1)
     chosen = choose_interpolation(learner, start, alphas, judge)
-    by_hand = {alpha: loss_by_hand(8 * alpha, ROWS) for alpha in alphas}
-    assert chosen.alpha == min(by_hand, key=by_hand.__getitem__)
-    assert 0 < chosen.alpha < 1
-    for alpha, judged in chosen.judgements.items():
-        assert judged.loss == pytest.approx(by_hand[alpha], abs=1e-3)
-    assert weights_of(learner)["tower.factor"][0] == pytest.approx(8 * chosen.alpha)
+    assert chosen.alpha == min(costs, key=costs.__getitem__)
+    assert {alpha: judged.cost for alpha, judged in chosen.judgements.items()} == costs
+    assert chosen.alpha < 1
+    expected = (1 - chosen.alpha) * start["tower.factor"] + chosen.alpha * ends["tower.factor"]
+    torch.testing.assert_close(weights_of(learner)["tower.factor"], expected)
 
 
-def test_an_equal_loss_stays_near_the_start() -> None:
+def test_an_equal_cost_stays_near_the_start() -> None:
     learner = student(1.0)
     chosen = choose_interpolation(
         learner, weights_of(learner), (1.0, 0.5), Judge([ROWS], LABELS, torch.device("cpu"))

@@ -74,7 +74,9 @@ class Feed:
         self._frozen = frozen
         side, threads = self._spec.side, max(1, self._threads // 2)
         self._run = TrunkRunner(frozen, side, device=device, threads=threads)
-        self._through(np.zeros((1, 3, side, side), dtype=np.float32))  # ready before threads share it
+        self._through(
+            np.zeros((1, 3, side, side), dtype=np.float32)
+        )  # ready before threads share it
         self._pixels = PixelRows(images.sources, self._spec, self._views(2), seed)
         self._cached = self._cache() if settings.views else None
 

@@ -11,15 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.arrays import IntArray
+from miniclip.probe.calibration import fit_temperature
 from miniclip.train.finetune.student import Student
 
 _AT_ONCE = 64
 
 
 class Judgement(NamedTuple):
-    """loss: cross-entropy in nats; accuracy: 0 to 1."""
+    """loss: cross-entropy in nats; cost: the same at the best temperature; accuracy: 0 to 1.
+
+    The cost is what chooses, for a classifier gets its temperature in the end. By the loss alone,
+    label smoothing would count as a fault and frozen weights would win.
+    """
 
     loss: float
+    cost: float
     accuracy: float
 
 
@@ -50,9 +56,14 @@ class Judge:
             ]
             logits.append(student.logits(torch.stack(features).mean(0)).float().cpu())
         student.train(training)
-        joined = torch.cat(logits)
-        hits = int((joined.argmax(1) == self._labels).sum())
-        return Judgement(float(F.cross_entropy(joined, self._labels)), hits / len(joined))
+        joined, labels = torch.cat(logits), self._labels
+        temperature = fit_temperature(joined.numpy(), labels.numpy())
+        hits = int((joined.argmax(1) == labels).sum())
+        return Judgement(
+            loss=float(F.cross_entropy(joined, labels)),
+            cost=float(F.cross_entropy(joined / temperature, labels)),
+            accuracy=hits / len(labels),
+        )
 
 
 class Interpolation(NamedTuple):
@@ -85,13 +96,13 @@ def choose_interpolation(
 ) -> Interpolation:
     """Try means of the weights at the start and those of `student`, and leave it at the best.
 
-    The best has the least loss; of equals, the one nearer to the start.
+    The best has the least cost; of equals, the one nearer to the start.
     """
     end = weights_of(student)
     judgements: dict[float, Judgement] = {}
     for alpha in sorted(set(alphas)):
         set_interpolated(student, start, end, alpha)
         judgements[alpha] = judge(student)
-    best = min(judgements, key=lambda alpha: (judgements[alpha].loss, alpha))
+    best = min(judgements, key=lambda alpha: (judgements[alpha].cost, alpha))
     set_interpolated(student, start, end, best)
     return Interpolation(best, judgements)

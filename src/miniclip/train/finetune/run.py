@@ -55,7 +55,7 @@ class Tuned:
     """What came of a fine-tuning.
 
     head: on the features of `bundle`. epoch: from 1, the one whose weights were taken. alpha: their
-    share in the mean with the frozen ones; judgements: validation loss and accuracy by alpha.
+    share in the mean with the frozen ones; judgements: on the validation images, by alpha.
     seconds: of training, that before a resume included.
     """
 
@@ -190,12 +190,12 @@ class _Task:
     def _provenance(self, epoch: int, chosen: Interpolation) -> dict[str, str]:
         settings = self.settings
         what = f"LoRA of rank {settings.lora_rank}" if settings.lora_rank else settings.unfreeze
-        loss, accuracy = chosen.judgements[chosen.alpha]
+        judged = chosen.judgements[chosen.alpha]
         return {
             "tuned_from": f"{self.bundle.name} {self.bundle.fingerprint[:12]}",
             "tuned": f"{what}, epoch {epoch}, {chosen.alpha:g} of the tuned weights",
             "tuned_on": f"{len(self.images.train)} images of {len(self.images.classes)} classes",
-            "tuned_validation": f"loss {loss:.4f}, accuracy {accuracy:.4f}",
+            "tuned_validation": f"loss {judged.loss:.4f}, accuracy {judged.accuracy:.4f}",
         }
 
 

@@ -32,7 +32,8 @@ class FinetuneSettings:
     mixup: blends of two images by shares from Beta(mixup, mixup), 0 for none (Zhang et al. 2018).
     crop, flip, upside_down, jitter: of the random views (see `data.augment`). views: how many of
     them are made once and kept as rows of the frozen part, 0 for a fresh view at each visit.
-    patience: epochs without a lower validation loss before the training ends, 0 for never.
+    patience: epochs without a lower validation cost before the training ends, 0 for never: most of
+    what a cosine gains comes at its end.
     alphas: shares of the tuned weights in the mean with the frozen ones, of which validation
     chooses (WiSE-FT). precision: "auto" is bf16 where the processor has units for it.
     """
@@ -57,7 +58,7 @@ class FinetuneSettings:
     upside_down: bool = False
     jitter: float = 0.2
     views: int = 0
-    patience: int = 10
+    patience: int = 0
     alphas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     precision: Precision = "auto"
 

@@ -24,7 +24,7 @@ from miniclip.errors import TrainingError
 from miniclip.probe.results import Curves
 from miniclip.train.averaging import WeightAverage
 from miniclip.train.finetune.feed import Batch, Feed
-from miniclip.train.finetune.judge import Judge
+from miniclip.train.finetune.judge import Judge, Judgement
 from miniclip.train.finetune.settings import FinetuneSettings
 from miniclip.train.finetune.student import Student
 
@@ -44,6 +44,7 @@ class Course:
     epochs: list[tuple[float, float, float, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
+    best_cost: float = math.inf
     seconds: float = 0.0
 
     @property
@@ -51,12 +52,14 @@ class Course:
         """The same, by column."""
         return Curves(*map(tuple, zip(*self.epochs, strict=True)))
 
-    def add(self, row: tuple[float, float, float, float], weights: dict[str, Tensor]) -> None:
-        """Note an epoch; its weights are kept when none had a lower validation loss."""
-        best_loss = min((epoch[1] for epoch in self.epochs), default=math.inf)
-        self.epochs.append(row)
-        if row[1] < best_loss:
+    def add(
+        self, trained: tuple[float, float], judged: Judgement, weights: dict[str, Tensor]
+    ) -> None:
+        """Note an epoch; its weights are kept when none had a lower validation cost."""
+        self.epochs.append((trained[0], judged.loss, trained[1], judged.accuracy))
+        if judged.cost < self.best_cost or not self.best:
             self.best, self.best_epoch = weights, len(self.epochs)
+            self.best_cost = judged.cost
 
     def is_over(self, settings: FinetuneSettings) -> bool:
         """Whether all epochs are done, or patience is at its end."""
@@ -100,11 +103,11 @@ class Training:
             with self._average.swapped() if self._average else nullcontext():
                 with self.precisely():
                     judged = self._judge(self._student)
-                self.course.add((row[0], judged.loss, row[1], judged.accuracy), self._learnt())
+                self.course.add(row, judged, self._learnt())
             self.course.seconds += time.perf_counter() - started
             self._save(checkpoint)
             _log.info(
-                "epoch %d of %d: training loss %.3f, validation loss %.3f, accuracy %.4f",
+                "epoch %d of %d: loss %.3f, validation loss %.3f (calibrated %.3f), accuracy %.4f",
                 *(epoch + 1, self._settings.epochs, row[0], *judged),
             )
         self._set(self.course.best)
