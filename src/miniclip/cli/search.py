@@ -170,17 +170,17 @@ def _split(sentence: str, folders: list[Path], *, by_image: bool) -> tuple[str, 
 def _filter(
     places: Places, where: str | None, folder: Path | None, after: str | None, before: str | None
 ) -> Filter | None:
+    if where is None and not (folder or after or before):
+        return places.within
+    if not places.index:
+        raise ConfigError(
+            "--where, --folder, --after and --before need an index; make one with: "
+            "miniclip index FOLDER"
+        )
     from miniclip.index.location import absolute
     from miniclip.index.store import Both
-    from miniclip.index.where import in_folder, parse_where, taken_between
+    from miniclip.index.where import in_folder, parse_where, taken_between  # slow: a grammar
 
-    if not places.index:
-        if where is not None or folder or after or before:
-            raise ConfigError(
-                "--where, --folder, --after and --before need an index; make one with: "
-                "miniclip index FOLDER"
-            )
-        return None
     parts = [places.within] if places.within else []
     if where is not None:
         parts.append(parse_where(where))
