@@ -1,10 +1,11 @@
 """Convolutions whose batch normalisation stands still, as fast as a CPU can train them.
 
-The same function and the same gradients as the layers they stand for, in a third of the time, for
-two reasons. Fixed statistics make batch normalisation a factor and an offset per channel: both go
-into the kernel, so that no further pass over the activations is needed. And torch takes most of a
-training step for one thing, the gradient of depthwise kernels, which is itself a depthwise
-convolution, of the images with the gradients of their maps.
+The same function and the same gradients as the layers they stand for, two to three times as fast
+in bfloat16 (the last 8 blocks of EfficientNet-Lite2 on one core with matrix units: 41 images/s, for
+13 or 19 with channels last or first), for two reasons. Fixed statistics make batch normalisation a
+factor and an offset per channel: both go into the kernel, so that no further pass over the
+activations is needed. And torch takes most of a training step for one thing, the gradient of
+depthwise kernels, which is itself a depthwise convolution: of maps with the gradients they led to.
 """
 
 from __future__ import annotations
