@@ -110,7 +110,7 @@ def test_an_mlp_without_a_preset_has_rows_of_its_own_to_stop_by(
 
 
 def test_curves_are_averaged_as_far_as_the_shortest_goes() -> None:
-    one = Curves((1.0, 0.5), (1.0, 0.6), (0.2, 0.4), (0.1, 0.3))
-    other = Curves((2.0,), (3.0,), (0.4,), (0.5,))
+    one = Curves((1.0, 0.5), (1.0, 0.6), (0.25, 0.4), (0.25, 0.3))
+    other = Curves((2.0,), (3.0,), (0.75,), (0.5,))
     mean = mean_curves([one, other])
-    assert mean == Curves((1.5,), (2.0,), pytest.approx((0.3,)), pytest.approx((0.3,)))
+    assert mean == Curves((1.5,), (2.0,), (0.5,), (0.375,))
