@@ -38,6 +38,12 @@ def _lines(result: FitResult) -> Iterator[str]:
             f"{repeats.exact} files are byte-identical to others and {repeats.near} nearly so; "
             f"with these on both sides of the split: {result.naive.accuracy.value:.2%} accuracy"
         )
+    if repeats.conflicts:
+        first = repeats.conflicts[0]
+        yield (
+            f"{len(repeats.conflicts)} pairs show one picture under two labels, first: "
+            f"{first.first} ({first.first_label}) and {first.second} ({first.second_label})"
+        )
     for name, figures in (("test", result.test), ("test with repeats", result.test_naive)):
         if figures and not (figures is result.test_naive and result.test is figures):
             yield _line(name, figures.scores.accuracy) + f", {figures.abstention.outcome()}"
