@@ -16,7 +16,10 @@ from miniclip.bundle import DEFAULT_NAME, SHIPPED, Bundle, is_bundle
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-VERBS = ["demo", "search", "match", "classify", "embed", "train", "evaluate", "export", "models"]
+VERBS = (
+    *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
+    *("transfer", "train", "export", "models", "evaluate", "embed"),
+)
 RUN = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 HAS_MODEL = is_bundle(SHIPPED / DEFAULT_NAME)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder
@@ -25,7 +25,8 @@ from miniclip.index.captioning import attach, captions_below, embed_captions
 from miniclip.index.failures import Failures
 from miniclip.index.location import Location, absolute, is_index, outermost
 from miniclip.index.parts import Parts
-from miniclip.index.query import Query, parse_query, query_vector
+from miniclip.index.query import Query, parse_query
+from miniclip.index.reading import sources_of
 from miniclip.index.relevance import Relevance
 from miniclip.index.search import Hit, image_query
 from miniclip.index.sqlite_store import SqliteStore
@@ -185,24 +186,27 @@ class Index:
         store = self.store
         if isinstance(query, str):
             query = parse_query(query)
+        options: dict[str, Any] = {
+            "by": by,
+            "top": top,
+            "skip": skip,
+            "where": _condition(where) if isinstance(where, str) else where,
+            "min_confidence": min_confidence,
+            "near_duplicates": near_duplicates,
+        }
         if isinstance(query, Query):
-            vector, wanted = query_vector(self.encoder, query), query.wanted
+            question = Question.of(self.encoder, query, **options)
         else:
             vector = image_query(self.encoder, query) if isinstance(query, Path) else query
-            wanted = ()
-        question = Question(
-            vector=vector,
-            wanted=vector if wanted else None,
-            words=" ".join(wanted),
-            by=by,
-            top=top,
-            skip=skip,
-            where=_condition(where) if isinstance(where, str) else where,
-            min_confidence=min_confidence,
-            near_duplicates=near_duplicates,
+            question = Question(vector=vector, **options)
+        judged = min_confidence and question.wanted is not None
+        answer = ask(
+            store,
+            question,
+            Relevance.of(self.encoder) if judged else None,
+            sources_of=lambda images: sources_of(self.location, images),
         )
-        judge = Relevance.of(self.encoder) if min_confidence and wanted else None
-        return [self._hit(found) for found in ask(store, question, judge).hits]
+        return [self._hit(found) for found in answer.hits]
 
     def match(self, image: Path | str, *, top: int = 5) -> list[ScoredText]:
         """Return the captions of the index that fit an image best, with their cosines."""

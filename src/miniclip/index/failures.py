@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import NamedTuple, Self
 
-import PIL
-
-from miniclip import __version__
 from miniclip.index.sources import State
 from miniclip.index.store import Place, Store
 
@@ -65,4 +63,4 @@ class Failures:
 
 def _decoders() -> str:
     extras = [name for name in ("pillow_heif", "pydicom", "pyarrow") if find_spec(name)]
-    return " ".join(("miniclip", __version__, "Pillow", PIL.__version__, *extras))
+    return " ".join((version("miniclip"), version("pillow"), *extras))
