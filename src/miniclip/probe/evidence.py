@@ -85,8 +85,9 @@ def _gate(
         group = prepared.group[rows]
         fold_of = make_folds(np.zeros_like(group), group, folds=_GATE_FOLDS, seed=seed).fold_of
     features = prepared.table.features[0, rows]
-    gate = Gate.fit(features, fold_of, seed=seed)
-    return gate, held_out_distances(features, fold_of, seed=seed), prepared.group[rows]
+    distances = held_out_distances(features, fold_of, seed=seed)
+    gate = Gate.fit(features, fold_of, seed=seed, held_out=distances)
+    return gate, distances, prepared.group[rows]
 
 
 def held_out_image(
