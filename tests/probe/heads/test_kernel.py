@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.kernel_ridge import KernelRidge
 
-from miniclip.arrays import IntArray
+from miniclip.arrays import FloatArray, IntArray
 from miniclip.probe.heads import HeadSettings, Rows, fit_head, kernel, load_head
 from miniclip.probe.heads.gaussian import gaussian
 from miniclip.probe.heads.kernel import UNITS_TO_LOGITS, left_out_errors
@@ -71,15 +71,40 @@ def test_copies_do_not_make_it_trust_what_it_has_seen() -> None:
 
 
 def test_some_rows_can_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, labels = blobs(400, apart=2)
-    exact = fit_head("kernel", rows, labels, 3)
+    """The subset of regressors: (K' K + penalty L) weights = K' targets, L of the landmarks."""
+    rows, labels = blobs(300, apart=1)
     monkeypatch.setattr(kernel, "EXACT_ROWS", 200)
-    monkeypatch.setattr(kernel, "LANDMARKS", 150)
+    monkeypatch.setattr(kernel, "LANDMARKS", 60)
+    head = fit_head("kernel", rows, labels, 3, settings=HeadSettings(c=1 / 0.3))
+    support = head.arrays()["support"].astype(np.float64)
+    assert support.shape == (60, 12)
+    placed, rate = in_space(rows.features), head.settings["rate"]
+    among, between = (
+        np.array([[np.exp(-rate * ((a - b) ** 2).sum()) for b in support] for a in group])
+        for group in (support, placed)
+    )
+    targets = one_hot(labels, 3)
+    bias = targets.mean(axis=0)
+    system = between.T @ between + 0.3 * among
+    expected = between @ np.linalg.solve(system, between.T @ (targets - bias)) + bias
+    assert head.scores(rows) / UNITS_TO_LOGITS == pytest.approx(expected, abs=5e-3)
+
+
+def test_the_penalty_is_chosen_on_some_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, labels = blobs(300)
+    groups = np.arange(300) // 3
+    looked_at: list[IntArray] = []
+
+    def spy(matrix: FloatArray, targets: FloatArray, penalty: float, own: IntArray) -> FloatArray:
+        looked_at.append(own)
+        return left_out_errors(matrix, targets, penalty, own)
+
+    monkeypatch.setattr(kernel, "left_out_errors", spy)
     monkeypatch.setattr(kernel, "CHOOSING_ROWS", 100)
-    thrifty = fit_head("kernel", rows, labels, 3)
-    assert thrifty.arrays()["support"].shape == (150, 12)
-    agree = exact.scores(rows).argmax(axis=1) == thrifty.scores(rows).argmax(axis=1)
-    assert agree.mean() > 0.97
+    fit_head("kernel", rows, labels, 3, groups=groups)
+    for own in looked_at:
+        assert 100 <= len(own) < 103
+        assert set(np.unique(own, return_counts=True)[1]) == {3}
 
 
 def test_it_learns_what_no_line_can() -> None:

@@ -1,4 +1,4 @@
-"""The default head against scikit-learn on the same standardised features."""
+"""The linear head against scikit-learn on the same standardised features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from miniclip.probe.heads import HeadSettings, Rows, fit_head, load_head
+from miniclip.probe.heads.head import Training
+from miniclip.probe.heads.inner_folds import inner_folds
+from miniclip.probe.heads.linear import spread_of
 from miniclip.probe.heads.logistic import C_GRID, principal_axes
 from tests.probe.heads.blobs import blobs
 
@@ -40,12 +43,21 @@ def test_the_axes_span_the_rows() -> None:
 def test_the_penalty_is_the_one_with_the_least_held_out_loss() -> None:
     rows, labels = blobs(120, apart=0.4)
     head = fit_head("logistic", rows, labels, 3)
-    losses = head.settings["inner_loss"]
-    assert head.settings["c"] == float(min(losses, key=losses.get))
-    assert [float(c) for c in losses] == list(C_GRID[: len(losses)])
-    # Naively: the same folds, every penalty from a cold start.
-    assert 1e-5 < head.settings["c"] < 1
-    assert len(losses) < len(C_GRID)  # and it stopped after the best
+    losses = {float(c): loss for c, loss in head.settings["inner_loss"].items()}
+    assert list(losses) == list(C_GRID[: len(losses)])
+    assert head.settings["c"] == min(losses, key=lambda c: losses[c])
+    assert min(losses) < head.settings["c"] < max(losses) < max(C_GRID)  # it stops when it is past
+
+    standardised = StandardScaler().fit_transform(rows.features.astype(np.float64))
+    folds = inner_folds(Training(rows, labels, 3, groups=np.arange(120)))
+    for c, loss in losses.items():  # every penalty from a cold start
+        total = 0.0
+        for fitted, judged in folds:
+            oracle = LogisticRegression(C=c, tol=1e-8, max_iter=10_000)
+            oracle.fit(standardised[fitted], labels[fitted])
+            told = oracle.predict_log_proba(standardised[judged])
+            total -= told[np.arange(len(judged)), labels[judged]].sum()
+        assert loss == pytest.approx(total / 120, rel=0.01)
 
 
 def test_copies_do_not_make_it_trust_what_it_has_seen() -> None:
@@ -76,6 +88,17 @@ def test_a_constant_feature_and_a_rare_class_do_no_harm() -> None:
     scores = head.scores(Rows(features, rows.embeddings))
     assert np.isfinite(scores).all()
     assert (scores.argmax(axis=1) == labels)[:60].mean() > 0.95
+
+
+def test_a_column_that_varies_by_rounding_alone_is_not_blown_up() -> None:
+    rng = np.random.default_rng(0)
+    columns = np.stack([rng.standard_normal(50) * 1e-3, np.full(50, 7.0)], axis=1).astype(
+        np.float32
+    )
+    columns[::2, 1] = np.nextafter(np.float32(7), np.float32(8))
+    mean, scale = spread_of(columns)
+    assert mean == pytest.approx(columns.mean(axis=0))
+    assert scale == pytest.approx([columns[:, 0].std(), 1.0])
 
 
 def test_a_seed_gives_the_same_bytes_and_a_saved_head_the_same_scores() -> None:

@@ -50,6 +50,11 @@ def test_it_chooses_the_least_loss_on_folds() -> None:
     assert chosen["c"] == (1.0, 10.0, 100.0)[int(np.argmin(losses))]
 
 
+def test_two_classes_are_judged_the_right_way_round() -> None:
+    rows, labels = blobs(60, classes=2, apart=3)
+    assert fit_head("svm", rows, labels, 2).settings["inner_loss"] < 0.2
+
+
 def test_one_image_a_class_is_enough() -> None:
     rows, labels = blobs(3, apart=9)
     assert fit_head("svm", rows, labels, 3).scores(rows).argmax(axis=1).tolist() == [0, 1, 2]
