@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -193,6 +194,33 @@ def readers(directory: Path, count: int) -> Iterator[list[Reader]]:
         for reader in started:
             reader.process.kill()
             reader.process.join()
+
+
+def die_behind(directory: Path, round_: int, module: str, name: str, calls: int) -> None:
+    """Go through a round, and die as soon as a function of a module has been called so often."""
+    original, left = getattr(import_module(module), name), calls
+
+    def last_call(*arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        found = original(*arguments, **options)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(import_module(module), name, last_call)
+    with SqliteStore.open(directory, write=True, graph_from=GRAPH_FROM) as store:
+        store.use_model(MODEL)
+        step_to(store, folder(round_))
+
+
+def write_and_die(directory: Path, round_: int, module: str, name: str, calls: int) -> int | None:
+    """Let a process do that; return how it ended."""
+    arguments = (directory, round_, module, name, calls)
+    writer = _FORKS.Process(target=die_behind, args=arguments, daemon=True)
+    writer.start()
+    writer.join(60)
+    return writer.exitcode
 
 
 class Killed(NamedTuple):

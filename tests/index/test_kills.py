@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.index.killing import (
     folder,
     readers,
     step_to,
+    write_and_die,
     write_and_kill,
 )
 
@@ -59,6 +61,38 @@ def test_a_writer_killed_at_any_moment_harms_nothing(tmp_path: Path) -> None:
         store.use_model(MODEL)
         step_to(store, folder(begun))
     check_whole(tmp_path, begun, begun)
+
+
+SEAMS = [
+    # Behind a call of a function: a kill by the clock seldom comes just there.
+    ("sqlite_vectors", "append_rows", 1),  # images: written, not named
+    ("sqlite_vectors", "append_rows", 5),
+    ("sqlite_vectors", "bury", 1),  # in the transaction
+    ("sqlite_images", "_describe", 3),
+    ("sqlite_vectors", "seal", 4),
+    ("sqlite_upkeep", "append_rows", 1),  # the new file of a compaction, half done
+    ("sqlite_upkeep", "sync_directory", 1),  # done, not named
+    ("sqlite_upkeep", "_compact", 1),  # named, the old file still there
+    ("sqlite_upkeep", "_check", 1),  # a graph: written, not named
+    ("sqlite_upkeep", "_link", 1),  # named, the old one still there
+    ("sqlite_store", "optimise", 1),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "calls"), SEAMS, ids=str)
+def test_a_writer_killed_between_two_steps_harms_nothing(
+    tmp_path: Path, module: str, name: str, calls: int
+) -> None:
+    first_round(tmp_path)
+
+    assert write_and_die(tmp_path, 2, f"miniclip.index.{module}", name, calls) == -signal.SIGKILL
+
+    check_whole(tmp_path, 0, 2)
+    with SqliteStore.open(tmp_path, write=True, graph_from=GRAPH_FROM) as store:
+        store.use_model(MODEL)
+        step_to(store, folder(2))
+    check_whole(tmp_path, 2, 2)
+    assert len([path for path in tmp_path.iterdir() if path.suffix == ".f16"]) == 2
 
 
 @pytest.fixture
