@@ -26,7 +26,7 @@ from miniclip.errors import StoreError
 from miniclip.index.nearest import Found, Graph, nearest_rows, rescored
 from miniclip.index.sqlite_upkeep import new_file, open_graph
 from miniclip.index.store import REBUILD, DamagedStoreError, Model
-from miniclip.index.vector_matrix import HalfArray, append_rows, map_rows, sync_directory
+from miniclip.index.vector_matrix import HalfArray, append_rows, let_go, map_rows, sync_directory
 
 Kind = Literal["image", "text"]
 
@@ -150,10 +150,11 @@ class VectorTable:
                 f"have {self._model.dim} finite numbers: search with the model that made them"
             )
         view = self._view(db)
-        found = self._by_graph(view, query, top, among) if view.graph else None
-        if found is None:
-            found = nearest_rows(view.rows, query, top=top, dead=view.dead, among=among)
+        few = self._by_graph(view, query, top, among) if view.graph else None
+        found = few or nearest_rows(view.rows, query, top=top, dead=view.dead, among=among)
         item_of = dict(self._checked(db, view, "slot", found.slots.tolist()))
+        if few:
+            let_go(view.rows)
         items = np.array([item_of[slot] for slot in found.slots.tolist()], dtype=np.int64)
         order = np.lexsort((items, -found.cosines))
         return Scores(items[order], found.cosines[order].tolist())
