@@ -45,8 +45,7 @@ BLOCK = 20_000
 def clustered(path: Path, rows: int, dim: int, queries: int) -> FloatArray:
     """Write unit vectors (N, D) float32 around N / 100 centres; return queries of the same kind.
 
-    The noise is as long as the distance of a photo to the mean of its kind in the embeddings of the
-    shipped model (Flickr8k): the cosine of two vectors of a centre is about 0.5.
+    The noise is as long as the centre: the cosine of two vectors of a centre is about 0.5.
     """
     rng = np.random.default_rng(rows)
     centres = unit_rows(rng.standard_normal((max(rows // 100, 1), dim), dtype=np.float32))
@@ -140,23 +139,31 @@ class Server:
 # Measuring
 
 
-def measure(rows: Path, queries: FloatArray, options: argparse.Namespace) -> dict[str, Any]:
-    """Build all engines, then ask them in turns."""
-    scratch = rows.parent
-    queries_file = scratch / "queries.npy"
-    np.save(queries_file, queries)
-    right = truth(rows, queries)
-    names = [name for name, missing in options.known.items() if not missing]
-    built = {}
-    for name in names:
+def build(name: str, rows: Path, place: Path, options: argparse.Namespace) -> float:
+    """Build an engine, unless an earlier run has kept it; return how many seconds it took."""
+    note = place.with_name(f"{name}.seconds")
+    if not note.exists():
+        command = engine(options, "build", name, "--place", place, "--rows", rows)
         started = time.perf_counter()
-        subprocess.run(
-            engine(options, "build", name, "--place", scratch / name, "--rows", rows),
-            check=True,
-            env=environment(options.cpus),
+        subprocess.run(command, check=True, env=environment(options.cpus))
+        note.write_text(str(time.perf_counter() - started))
+    return float(note.read_text())
+
+
+def measure(scratch: Path, count: int | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Draw the data and build the engines, unless that is kept; then ask in turns."""
+    rows, queries = scratch / "rows.npy", scratch / "queries.npy"
+    if not queries.exists():
+        drawn = (
+            clustered(rows, count, options.dim, options.queries)
+            if count
+            else real(rows, options.vectors, options.queries)
         )
-        built[name] = time.perf_counter() - started
-    servers = {name: Server(name, scratch / name, queries_file, options) for name in names}
+        np.save(queries, drawn)
+    right = truth(rows, np.load(queries))
+    names = [name for name, missing in options.known.items() if not missing]
+    built = {name: build(name, rows, scratch / name, options) for name in names}
+    servers = {name: Server(name, scratch / name, queries, options) for name in names}
     for _ in range(options.rounds + 1):
         for server in servers.values():
             server.ask_all()
@@ -170,7 +177,7 @@ def measure(rows: Path, queries: FloatArray, options: argparse.Namespace) -> dic
             "milliseconds": round(1000 * statistics.median(medians), 2),
             "fastest_milliseconds": round(1000 * min(medians), 2),
             f"over_{names[0]}": round(statistics.median(ratios), 3),
-            f"recall@{TOP}": round(sum(hits) / (TOP * len(queries)), 4),
+            f"recall@{TOP}": round(sum(hits) / (TOP * len(right)), 4),
             "resident_megabytes": server.close(),
             "build_seconds": round(built[name], 1),
         }
@@ -205,18 +212,14 @@ def main() -> None:
     wanted = options.engines or list(known)
     options.known = {name: known[name] for name in known if name in wanted}
     report: dict[str, Any] = {"cpus": options.cpus, "runs": []}
-    for rows in [None] if options.vectors else options.rows:
-        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-            path = Path(scratch) / "rows.npy"
-            queries = (
-                clustered(path, rows, options.dim, options.queries)
-                if rows
-                else real(path, options.vectors, options.queries)
-            )
-            report["runs"].append(measure(path, queries, options))
-    if options.start_up:
-        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-            report["start_up"] = start_up(Path(scratch), options.start_up, options)
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = options.keep or Path(temporary)
+        for count in [None] if options.vectors else options.rows:
+            place = scratch / (f"{count}x{options.dim}" if count else options.vectors.stem)
+            place.mkdir(parents=True, exist_ok=True)
+            report["runs"].append(measure(place, count, options))
+        if options.start_up:
+            report["start_up"] = start_up(Path(temporary), options.start_up, options)
     report["left_out"] = {
         name: f"{missing} is not installed" for name, missing in options.known.items() if missing
     }
@@ -234,7 +237,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--engines", nargs="*", help="default: all that are installed")
     parser.add_argument("--start-up", type=int, nargs="?", const=100_000, metavar="PHOTOS")
-    parser.add_argument("--scratch", type=Path, help="where to put the data; default: as usual")
+    parser.add_argument("--keep", type=Path, help="folder for the data, to be used again")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser.parse_args()
 
