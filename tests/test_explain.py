@@ -29,7 +29,7 @@ def test_the_patch_that_holds_the_colour_carries_the_answer() -> None:
     drops = occlusion_map(ENCODER, red_corner(), redness, cells=4)
     assert drops.shape == (4, 4)
     assert drops.dtype == np.float32
-    assert np.unravel_index(drops.argmax(), drops.shape) == (0, 0)
+    assert drops.argmax() == 0  # the first cell of the first row
     assert drops[0, 0] > 10 * np.abs(drops[2:, 2:]).max()
 
 

@@ -54,8 +54,8 @@ def _lines(result: FitResult) -> Iterator[str]:
     yield _line("held-out images that the gate refuses", result.gate.refused)
     yield from (shortcut.warning for shortcut in result.shortcuts if shortcut.warning)
     if result.doubts:
-        first = ", ".join(doubt.name for doubt in result.doubts[:3])
-        yield f"{len(result.doubts)} labels look doubtful, first: {first}"
+        names = ", ".join(doubt.name for doubt in result.doubts[:3])
+        yield f"{len(result.doubts)} labels look doubtful, first: {names}"
 
 
 def _presets(presets: PresetComparison) -> Iterator[str]:
