@@ -13,18 +13,10 @@ from miniclip import __version__
 from miniclip.cli.output import progress_bar
 from tests.cli.conftest import Cli
 
-VERBS = [
-    "demo",
-    "index",
-    "search",
-    "match",
-    "classify",
-    "embed",
-    "train",
-    "evaluate",
-    "export",
-    "models",
-]
+VERBS = (
+    *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
+    *("transfer", "train", "export", "models", "evaluate", "embed"),
+)
 HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
 
 

@@ -99,9 +99,10 @@ def nearby(folder: Path) -> Iterator[Location]:
     for above in (folder, *folder.parents):
         if is_index(above / BESIDE):
             yield Location.at(above / BESIDE)
-    for directory in sorted((data_dir(create=False) / _INDEXES).glob("*")):
-        if is_index(directory):
-            yield Location.at(directory)
+    own = data_dir(create=False) / _INDEXES
+    for name in sorted(os.listdir(own)) if os.path.isdir(own) else ():  # noqa: PTH208 -- any name
+        if is_index(own / name):
+            yield Location.at(own / name)
 
 
 def _digest(roots: Sequence[Path]) -> str:
