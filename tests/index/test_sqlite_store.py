@@ -71,6 +71,12 @@ def shifted_vectors(directory: Path) -> None:
     path.write_bytes(content[DIM * 2 :] + content[: DIM * 2])
 
 
+def one_row_of_no_numbers(directory: Path) -> None:
+    path = vector_file(directory)
+    content = path.read_bytes()
+    path.write_bytes(content[: -DIM * 2] + b"\xff" * DIM * 2)
+
+
 def vector_file(directory: Path) -> Path:
     return max(directory.glob("vectors-*.f16"), key=lambda path: path.stat().st_size)
 
@@ -91,6 +97,7 @@ def look_through(directory: Path) -> None:
         truncated_vectors,
         altered_vectors,
         shifted_vectors,
+        one_row_of_no_numbers,
     ],
 )
 def test_damage_is_named_with_its_cure_which_works(

@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numkong
 import numpy as np
@@ -78,7 +78,9 @@ def rescored(rows: HalfArray, query: FloatArray, slots: IntArray, *, top: int) -
     for start in range(0, len(slots), BLOCK):
         block = slice(start, start + BLOCK)
         # Row by row the same sum, unlike a matrix product: equal rows get equal cosines.
-        cosines[block] = (rows[slots[block]] * exact_query).sum(axis=1)
+        with np.errstate(invalid="ignore"):  # damaged rows, see below
+            cosines[block] = (rows[slots[block]] * exact_query).sum(axis=1)
+    _put_first(cosines)
     if len(slots) > top:
         kept = cosines >= np.partition(cosines, -top)[-top]
         slots, cosines = slots[kept], cosines[kept]
@@ -90,7 +92,6 @@ def _scores(rows: HalfArray, query: FloatArray, among: IntArray | None) -> tuple
     """Cosines (N,) or (len(among),) float32, and by how much they may be wrong."""
     half = query.astype(np.float16)[None]
     scores = np.empty(len(rows) if among is None else len(among), dtype=np.float32)
-
     starts = iter(range(0, len(scores), BLOCK))
 
     def score() -> None:
@@ -105,7 +106,16 @@ def _scores(rows: HalfArray, query: FloatArray, among: IntArray | None) -> tuple
     for helper in helpers:
         if not helper.cancel():  # one that had no time to begin has nothing left to do
             helper.result()
+    _put_first(scores)
     return scores, float(np.linalg.norm(query - half[0].astype(np.float32))) + _KERNEL_ERROR
+
+
+def _put_first(scores: NDArray[np.floating[Any]]) -> None:
+    """Rank rows that hold no numbers before all others, where the store sees that they are damaged.
+
+    Anywhere else they would be in the way of comparisons, and unseen.
+    """
+    scores[~np.isfinite(scores)] = np.inf
 
 
 def _bound(scores: FloatArray, top: int) -> float:
