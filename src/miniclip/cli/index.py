@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,15 +108,16 @@ def _watch(collection: Index, ignore: list[str]) -> None:
     from miniclip.index.watch import changes
 
     output.note("watching; Ctrl-C ends it")
-    for _ in changes(collection.roots):
-        try:
-            with _progress() as progress:
-                result = collection.sync(ignore=ignore, progress=progress)
-        except MiniClipError as error:  # a drive that is gone may come back
-            output.warn(str(error))
-            continue
-        print(result, flush=True)
-        _warn(result, strict=False)
+    with suppress(KeyboardInterrupt):  # also in the middle of a sync, which loses nothing
+        for _ in changes(collection.roots):
+            try:
+                with _progress() as progress:
+                    result = collection.sync(ignore=ignore, progress=progress)
+            except MiniClipError as error:  # a drive that is gone may come back
+                output.warn(str(error))
+                continue
+            print(result, flush=True)
+            _warn(result, strict=False)
 
 
 def _warn(result: SyncResult, *, strict: bool) -> None:
