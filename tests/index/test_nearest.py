@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, unit_rows
-from miniclip.index import nearest as module
-from miniclip.index import sqlite_vectors
+from miniclip.index import blocks, sqlite_vectors
 from miniclip.index.nearest import Found, Graph, nearest_rows
 from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import Compare, DamagedStoreError
@@ -77,7 +76,7 @@ def test_exact_search_is_sorting(
 def test_blocks_in_several_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, query = halves(3000, 32), query_of(32)
     whole = nearest_rows(rows, query, top=20)
-    monkeypatch.setattr(module, "BLOCK", 100)
+    monkeypatch.setattr(blocks, "BLOCK", 100)
 
     same(nearest_rows(rows, query, top=20), whole)
     same(whole, naive(rows, query, 20))

@@ -9,10 +9,7 @@ slot; which image a slot belongs to is the business of the store.
 
 from __future__ import annotations
 
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,13 +19,12 @@ from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.cpus import usable_cpus
+from miniclip.index.blocks import BLOCK, in_blocks, reached_by
 from miniclip.index.vector_matrix import HalfArray
 
 if TYPE_CHECKING:
     from usearch.index import Index
 
-BLOCK = 8192  # rows a thread takes at a time: 8 MiB at D = 512, few enough calls, no long tail
-_LANES = 64  # scores of which one maximum is kept
 _LOWEST = float(np.finfo(np.float32).min)  # the dead are below
 _KERNEL_ERROR = 1e-4  # of a float16 product with float32 sums; measured 2e-5 at D = 513
 
@@ -66,7 +62,7 @@ def nearest_rows(
     if among is None and dead is not None:
         scores[dead] = -np.inf
     # What is within twice the error of the last wanted score may belong before it.
-    floor = max(_bound(scores, top) - 2 * error, _LOWEST)
+    floor = max(reached_by(scores, top) - 2 * error, _LOWEST)
     candidates = np.flatnonzero(scores >= floor)
     return rescored(rows, query, candidates if among is None else among[candidates], top=top)
 
@@ -92,20 +88,12 @@ def _scores(rows: HalfArray, query: FloatArray, among: IntArray | None) -> tuple
     """Cosines (N,) or (len(among),) float32, and by how much they may be wrong."""
     half = query.astype(np.float16)[None]
     scores = np.empty(len(rows) if among is None else len(among), dtype=np.float32)
-    starts = iter(range(0, len(scores), BLOCK))
 
-    def score() -> None:
-        for start in starts:  # shared: each thread takes the next block that is left
-            part = slice(start, start + BLOCK)
-            block = rows[part] if among is None else rows[among[part]]
-            scores[part] = np.asarray(numkong.cdist(block, half, "dot"))[:, 0]
+    def score(part: slice) -> None:
+        block = rows[part] if among is None else rows[among[part]]
+        scores[part] = np.asarray(numkong.cdist(block, half, "dot"))[:, 0]
 
-    more = min(usable_cpus(), len(scores) // BLOCK) - 1
-    helpers = [_pool(os.getpid()).submit(score) for _ in range(more)]
-    score()
-    for helper in helpers:
-        if not helper.cancel():  # one that had no time to begin has nothing left to do
-            helper.result()
+    in_blocks(len(scores), score)
     _put_first(scores)
     return scores, float(np.linalg.norm(query - half[0].astype(np.float32))) + _KERNEL_ERROR
 
@@ -116,21 +104,6 @@ def _put_first(scores: NDArray[np.floating[Any]]) -> None:
     Anywhere else they would be in the way of comparisons, and unseen.
     """
     scores[~np.isfinite(scores)] = np.inf
-
-
-def _bound(scores: FloatArray, top: int) -> float:
-    """Return a number that at least `top` scores reach and few others; cheaper than a partition."""
-    lanes = len(scores) // _LANES
-    best = scores[: lanes * _LANES].reshape(lanes, _LANES).max(axis=1) if lanes else scores
-    if len(best) < top:
-        best = scores
-    return float(np.partition(best, -top)[-top]) if len(best) >= top else -np.inf
-
-
-@lru_cache(maxsize=1)
-def _pool(_process: int) -> ThreadPoolExecutor:
-    """Threads of this process (a fork has none of its parent's)."""
-    return ThreadPoolExecutor(usable_cpus(), thread_name_prefix="miniclip-search")
 
 
 class Graph:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from miniclip.arrays import FloatArray, IntArray, unit_rows
 from miniclip.errors import StoreError
 from miniclip.index.nearest import Found, Graph, nearest_rows, rescored
+from miniclip.index.rounded import ROUND_FROM, RoundedRows
 from miniclip.index.sqlite_upkeep import new_file, open_graph
 from miniclip.index.store import REBUILD, DamagedStoreError, Model
 from miniclip.index.vector_matrix import HalfArray, append_rows, let_go, map_rows, sync_directory
@@ -38,6 +40,8 @@ _OWNER: dict[Kind, str] = {
 
 _GRAPH_SHARE = 0.2  # share of rows that a filter must leave, for the graph to be worth asking
 _SPARE = 16  # candidates beyond those expected to do
+_ROUNDED_SHARE = 0.25  # share of rows that a filter must leave, for all of them to be looked at
+_ROUNDED_TAIL = 0.05  # share of rows that may be newer than the rounded ones
 _CHECK_ROWS = 65536
 
 
@@ -69,6 +73,9 @@ class VectorTable:
         self._kind = kind
         self._model = model
         self._last: _View | None = None
+        self._rounding = Lock()
+        self._rounded: RoundedRows | None = None
+        self._rounded_file = ""
 
     # Writing
 
@@ -150,10 +157,13 @@ class VectorTable:
                 f"have {self._model.dim} finite numbers: search with the model that made them"
             )
         view = self._view(db)
-        few = self._by_graph(view, query, top, among) if view.graph else None
-        found = few or nearest_rows(view.rows, query, top=top, dead=view.dead, among=among)
+        found = (
+            self._by_graph(view, query, top, among)
+            or self._by_rounded(view, query, top, among)
+            or nearest_rows(view.rows, query, top=top, dead=view.dead, among=among)
+        )
         item_of = dict(self._checked(db, view, "slot", found.slots.tolist()))
-        if few:
+        if view.graph or self._rounded:
             let_go(view.rows)
         items = np.array([item_of[slot] for slot in found.slots.tolist()], dtype=np.int64)
         order = np.lexsort((items, -found.cosines))
@@ -175,7 +185,8 @@ class VectorTable:
         self, view: _View, query: FloatArray, top: int, among: IntArray | None
     ) -> Found | None:
         """Search the graph, and what is newer exactly; None when only an exact search will do."""
-        assert view.graph is not None
+        if view.graph is None:
+            return None
         alive = len(view.rows) - len(view.dead) if among is None else len(among)
         share = alive / len(view.rows)
         wanted = int(top / max(share, 1e-9)) + _SPARE
@@ -185,10 +196,37 @@ class VectorTable:
         near = near[_in(near, among) if among is not None else ~_in(near, view.dead)]
         if len(near) < top:
             return None
-        tail = np.arange(view.graph.covered, len(view.rows))
-        tail = tail[_in(tail, among) if among is not None else ~_in(tail, view.dead)]
-        newer = nearest_rows(view.rows, query, top=top, among=tail).slots
+        newer = nearest_rows(
+            view.rows, query, top=top, among=_newer(view, view.graph.covered, among)
+        ).slots
         return rescored(view.rows, query, np.concatenate([near, newer]), top=top)
+
+    def _by_rounded(
+        self, view: _View, query: FloatArray, top: int, among: IntArray | None
+    ) -> Found | None:
+        """Search rows rounded in memory, exactly; None when that would not pay."""
+        asked = len(view.rows) if among is None else len(among)
+        if asked < max(ROUND_FROM, _ROUNDED_SHARE * len(view.rows)):
+            return None
+        rounded = self._rounded_rows(view)
+        if rounded is None:
+            return None
+        covered = among if among is None else among[: np.searchsorted(among, len(rounded))]
+        dead = view.dead[: np.searchsorted(view.dead, len(rounded))]
+        near = rounded.candidates(query, top, dead=dead, among=covered)
+        near = np.concatenate([near, _newer(view, len(rounded), among)])
+        return nearest_rows(view.rows, query, top=top, among=near)
+
+    def _rounded_rows(self, view: _View) -> RoundedRows | None:
+        """Rows of this file in memory, from the second time that someone asks for them."""
+        with self._rounding:
+            if self._rounded_file != view.file:  # a command that asks once reads them only once
+                self._rounded_file, self._rounded = view.file, None
+                return None
+            missing = len(view.rows) - (len(self._rounded) if self._rounded else 0)
+            if missing > _ROUNDED_TAIL * len(view.rows):
+                self._rounded = RoundedRows.of(view.rows)
+            return self._rounded
 
     def _checked(
         self, db: sqlite3.Connection, view: _View, key: Literal["item", "slot"], keys: Sequence[int]
@@ -275,6 +313,12 @@ def bury(
         db.execute(f"INSERT INTO dead SELECT matrix, slot FROM vectors WHERE {doomed}", keys)
         if db.execute(f"DELETE FROM vectors WHERE {doomed}", keys).rowcount:
             db.execute("UPDATE matrices SET revision = revision + 1 WHERE id = ?", (number,))
+
+
+def _newer(view: _View, covered: int, among: IntArray | None) -> IntArray:
+    """Slots behind the first ones that may be answers, ascending."""
+    tail = np.arange(covered, len(view.rows))
+    return tail[_in(tail, among) if among is not None else ~_in(tail, view.dead)]
 
 
 def _in(slots: IntArray, sorted_slots: IntArray) -> NDArray[np.bool_]:
