@@ -78,7 +78,7 @@ class RoundedRows:
         at_most = cosines + error
         if among is None:
             at_least[dead] = at_most[dead] = -np.inf
-        found = np.flatnonzero(at_most >= reached_by(at_least, top))
+        found = np.flatnonzero((at_most >= reached_by(at_least, top)) & (at_most > -np.inf))
         return found if among is None else among[found]
 
 
