@@ -77,7 +77,7 @@ def image_graph(model: TwoTower) -> onnx.ModelProto:
     side = model.image_tower.image_spec.side
     batch = torch.export.Dim("B")
     inputs = {"pixels": torch.zeros(_EXAMPLE_BATCH, 3, side, side)}
-    return _traced(ImageGraph(model), inputs, {"pixels": {0: batch}})
+    return traced(ImageGraph(model), inputs, {"pixels": {0: batch}})
 
 
 def text_graph(model: TwoTower) -> onnx.ModelProto:
@@ -94,7 +94,7 @@ def text_graph(model: TwoTower) -> onnx.ModelProto:
         axes[1] = torch.export.Dim("T", max=spec.context_length)
     ones = torch.ones(_EXAMPLE_BATCH, length, dtype=torch.int64)
     inputs = {"input_ids": ones, "attention_mask": ones.clone()}
-    return _traced(TextGraph(model), inputs, dict.fromkeys(inputs, axes))
+    return traced(TextGraph(model), inputs, dict.fromkeys(inputs, axes))
 
 
 def trunk_graph(trunk: nn.Module, side: int) -> onnx.ModelProto:
@@ -103,15 +103,19 @@ def trunk_graph(trunk: nn.Module, side: int) -> onnx.ModelProto:
     trunk: on the CPU, in float32 and eval mode. ExportError when it cannot be traced.
     """
     inputs = {"pixels": torch.zeros(_EXAMPLE_BATCH, 3, side, side)}
-    return _traced(TrunkGraph(trunk), inputs, {"pixels": {0: torch.export.Dim("B")}}, ("output",))
+    return traced(TrunkGraph(trunk), inputs, {"pixels": {0: torch.export.Dim("B")}}, ("output",))
 
 
-def _traced(
+def traced(
     graph: nn.Module,
     inputs: Mapping[str, Tensor],
     axes: Mapping[str, Mapping[int, Any]],
     outputs: Sequence[str] = OUTPUTS,
 ) -> onnx.ModelProto:
+    """Trace a module in float32 on the CPU; inputs: examples by name, axes: their free ones.
+
+    ExportError when it cannot be traced.
+    """
     try:
         with _quiet_tracer(), torch.no_grad():
             program = torch.onnx.export(

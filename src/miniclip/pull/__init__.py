@@ -1,0 +1,1 @@
+"""From other people's models to bundles, without torch."""

@@ -1,0 +1,169 @@
+"""The original: a checkpoint's own processor, tokenizer and model, run by transformers.
+
+It is the measure of what `convert` writes, and lends its modules to be traced. The one file of this
+package that calls the library's loaders; it judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from miniclip.arrays import FloatArray, unit_rows
+from miniclip.encoder import ImageVectors
+from miniclip.errors import BundleError
+from miniclip.pull.parity import ProbeVectors
+from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
+
+PadsTo = Literal["longest", "max"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in float32 and eval mode, and how its weights met its modules.
+
+    untrained: parameters that the checkpoint does not hold; unused: weights that no module took;
+    misfits: weights of another shape than the configuration says.
+    """
+
+    model: nn.Module
+    untrained: tuple[str, ...]
+    unused: tuple[str, ...]
+    misfits: tuple[str, ...]
+
+
+def load_model(directory: Path, class_name: str) -> Loaded:
+    """Load the weights. BundleError when they cannot be read."""
+    with _quiet(), _translated(directory, "the weights"):
+        model, report = getattr(transformers, class_name).from_pretrained(
+            directory,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    misfits = sorted(str(entry[0]) for entry in report.get("mismatched_keys", ()))
+    return Loaded(
+        model.float().eval().requires_grad_(False),
+        untrained=tuple(sorted(set(report["missing_keys"]) - set(misfits))),
+        unused=tuple(sorted(report["unexpected_keys"])),
+        misfits=tuple(misfits),
+    )
+
+
+def load_image_processor(directory: Path) -> Any:
+    """Load the processor that works with Pillow. BundleError when it cannot be made."""
+    slow: dict[str, Any] = (
+        {"backend": "pil"}
+        if int(transformers.__version__.split(".")[0]) > 4
+        else {"use_fast": False}
+    )
+    with _quiet(), _translated(directory, "the image processor"):
+        return transformers.AutoImageProcessor.from_pretrained(
+            directory, local_files_only=True, **slow
+        )
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """Load the tokenizer. BundleError when it cannot be made."""
+    with _quiet(), _translated(directory, "the tokenizer"):
+        return transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+
+
+@dataclass(frozen=True)
+class Original:
+    """A two-tower or image model as its library runs it.
+
+    tokenizer: None for a model of images alone. pads, context_length: how it is asked for tokens.
+    """
+
+    model: Any
+    image_processor: Any
+    tokenizer: Any = None
+    pads: PadsTo = "longest"
+    context_length: int = 0
+
+    def encode_images(self, photos: Sequence[Image.Image]) -> ImageVectors:
+        """Run photos one by one, to rows (N, D) as the model gives them and features (N, F)."""
+        rows, features = [], []
+        for photo in photos:
+            inputs = self.image_processor(images=photo, return_tensors="pt")
+            with torch.no_grad():
+                rows.append(_pooled(self.model.get_image_features(**inputs)))
+                features.append(_pooled(self.model.vision_model(**inputs)))
+        return ImageVectors(np.concatenate(rows), np.concatenate(features))
+
+    def encode_probes(self) -> ProbeVectors:
+        """Run all probes."""
+        images, features = self.encode_images(probe_photos())
+        texts = None if self.tokenizer is None else unit_rows(self.encode_texts(PROBE_SENTENCES))
+        return ProbeVectors(unit_rows(images), features, texts)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of one text, padding included where the model was trained with it."""
+        ids: list[int] = self._tokens(text)["input_ids"]
+        return ids
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Run texts one by one, to rows (N, D) as the model gives them."""
+        rows = []
+        for text in texts:
+            tokens = {key: torch.tensor([ids]) for key, ids in self._tokens(text).items()}
+            with torch.no_grad():
+                rows.append(_pooled(self.model.get_text_features(**tokens)))
+        return np.concatenate(rows)
+
+    def _tokens(self, text: str) -> dict[str, list[int]]:
+        return dict(
+            self.tokenizer(
+                text,
+                truncation=True,
+                max_length=self.context_length,
+                padding="max_length" if self.pads == "max" else False,
+            )
+        )
+
+
+def _pooled(output: Any) -> FloatArray:
+    """Take the vector of an output: version 4 of the library returned it bare."""
+    pooled = output if isinstance(output, torch.Tensor) else output.pooler_output
+    array: FloatArray = pooled.flatten(1).numpy()
+    return array
+
+
+@contextmanager
+def _translated(directory: Path, what: str) -> Iterator[None]:
+    """Turn whatever the loaders raise into BundleError."""
+    try:
+        yield
+    except Exception as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BundleError(
+            f"transformers cannot load {what} of {directory} ({first_line}); "
+            "complete or repair the files, or choose another checkpoint"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the loaders' reports and progress bars; what matters is checked by the callers."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
