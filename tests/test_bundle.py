@@ -149,7 +149,7 @@ def test_a_second_open_hashes_nothing(bundle: Bundle, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format_version is 2 and this miniclip reads 1"),
+        ({"format_version": 3}, "format_version is 3 and this miniclip reads 1 and 2"),
         ({"name": "../up"}, r"name is '\.\./up'"),
         ({"name": 3}, "name is 3"),
         ({"embedding_dim": "4"}, "embedding_dim is '4'"),
@@ -209,7 +209,7 @@ def test_a_missing_or_an_extra_file_is_named(bundle: Bundle) -> None:
 
 def test_a_manifest_is_checked_when_it_is_made() -> None:
     with pytest.raises(BundleError, match=r"parity\.image_cosine_min is 2"):
-        dataclasses.replace(MANIFEST, parity=Parity(2, 1, 1))
+        dataclasses.replace(MANIFEST, parity=Parity(2, 1, 1, 1))
 
 
 # The fingerprint

@@ -54,7 +54,7 @@ MANIFEST = Manifest(
     text=TEXT_SPEC,
     logit_scale=20.0,
     licence="Apache-2.0",
-    parity=Parity(image_cosine_min=1.0, text_cosine_min=1.0, samples=1),
+    parity=Parity(image_cosine_min=1.0, text_cosine_min=1.0, photos=1, sentences=1),
     provenance={"recipe": "by hand", "data": "none"},
     weights={"image": "float32", "text": "float32"},
 )

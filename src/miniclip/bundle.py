@@ -25,8 +25,8 @@ from miniclip.manifest import RESTORE, Manifest, read_manifest, write_manifest
 
 MANIFEST_FILE = "bundle.json"
 IMAGE_FILE, TEXT_FILE, TOKENIZER_FILE = "image.onnx", "text.onnx", "tokenizer.json"
-CARD_FILE = "model_card.md"
-REQUIRED_FILES = (IMAGE_FILE, TEXT_FILE, TOKENIZER_FILE)
+CARD_FILE, PARITY_FILE = "model_card.md", "parity.npz"
+TEXT_FILES = (TEXT_FILE, TOKENIZER_FILE)
 
 BUNDLE_VARIABLE = "MINICLIP_BUNDLE"
 DEFAULT_NAME = "default"
@@ -62,7 +62,7 @@ class Bundle:
             manifest, files = read_manifest(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeError, BundleError) as error:
             raise BundleError(f"{path}: {error}") from error
-        _check_listing(directory, files)
+        _check_listing(directory, manifest, files)
         if verify:
             _verify(directory, files)
         return cls(directory, manifest, files)
@@ -101,9 +101,9 @@ class Bundle:
     def fingerprint(self) -> str:
         """64 hex digits over all that decides the vectors: graphs, vocabulary and specs."""
         decisive = {
-            "files": {name: self.files[name] for name in REQUIRED_FILES},
+            "files": {name: self.files[name] for name in _needed_files(self.manifest)},
             "image": self.manifest.image.to_dict(),
-            "text": self.manifest.text.to_dict(),
+            "text": self.manifest.text.to_dict() if self.manifest.text else None,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -144,13 +144,14 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle whole or not at all, and open it.
 
-    files: `image.onnx`, `text.onnx`, `tokenizer.json` and perhaps `model_card.md`, each as bytes or
-    as a file to copy. An existing bundle at `directory` is replaced; a kill at the worst moment
-    leaves the old one beside it under a hidden name. BundleError when another thing stands there,
-    or when a file is missing, unknown or unwritable.
+    files: `image.onnx`; `text.onnx` and `tokenizer.json`, if the manifest has a text tower; perhaps
+    `model_card.md` and `parity.npz`; each as bytes or as a file to copy. An existing bundle at
+    `directory` is replaced; a kill at the worst moment leaves the old one beside it under a hidden
+    name. BundleError when another thing stands there, or when a file is missing, unknown or
+    unwritable.
     """
     directory = Path(os.path.expanduser(directory)).absolute()
-    _refuse_names(directory, set(files))
+    _refuse_names(directory, manifest, set(files))
     if os.path.exists(directory) and not is_bundle(directory):
         raise BundleError(f"{directory} exists and is no bundle; choose another directory")
     try:
@@ -177,9 +178,9 @@ def _places(wanted: str | Path) -> list[Path]:
     return [shelf / wanted for shelf in _shelves() if plain] + [directory]
 
 
-def _check_listing(directory: Path, files: Mapping[str, str]) -> None:
+def _check_listing(directory: Path, manifest: Manifest, files: Mapping[str, str]) -> None:
     """Refuse unlisted files too: a graph could pull weights from them past every hash."""
-    _refuse_names(directory, set(files))
+    _refuse_names(directory, manifest, set(files))
     present = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".")}
     for name in sorted(set(files) - present):
         raise BundleError(f"{directory / name} is missing; {RESTORE}")
@@ -189,10 +190,21 @@ def _check_listing(directory: Path, files: Mapping[str, str]) -> None:
         )
 
 
-def _refuse_names(directory: Path, names: set[str]) -> None:
-    for name in sorted(set(REQUIRED_FILES) - names):
+def _needed_files(manifest: Manifest) -> tuple[str, ...]:
+    """Name the files that decide the vectors."""
+    return (IMAGE_FILE, *TEXT_FILES) if manifest.text else (IMAGE_FILE,)
+
+
+def _refuse_names(directory: Path, manifest: Manifest, names: set[str]) -> None:
+    needed = set(_needed_files(manifest))
+    for name in sorted(needed - names):
         raise BundleError(f"{directory}: files lists no {name}; {RESTORE}")
-    for name in sorted(names - {*REQUIRED_FILES, CARD_FILE}):
+    if not manifest.text and (tower := sorted(names & set(TEXT_FILES))):
+        raise BundleError(
+            f"{directory}: files lists {tower[0]!r}, but text is null, as of a model of images "
+            f"alone; {RESTORE}"
+        )
+    for name in sorted(names - needed - {CARD_FILE, PARITY_FILE}):
         raise BundleError(f"{directory}: files lists {name!r}, which no bundle has; {RESTORE}")
 
 

@@ -6,29 +6,59 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Self, TypeVar
 
 from miniclip.errors import BundleError, MiniClipError
 from miniclip.preprocess import ImageSpec
 from miniclip.tokenizer import TextSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # 1: always a text tower, and a parity of two cosines and `samples`
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _Spec = TypeVar("_Spec", ImageSpec, TextSpec)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How near the exported graphs came to the trained model, measured at export.
+    """How near the graphs come to the model that they were made from, measured when written.
 
-    image_cosine_min, text_cosine_min: the least cosine between a row of the trained model and the
-    same row of the graph, in [-1, 1], over `samples` images and as many texts.
+    image_cosine_min, text_cosine_min: the least cosine between a row of the model and the same row
+    of the graph, in [-1, 1], over so many photos and sentences; image features count as well.
+    image_max_abs, text_max_abs: the largest difference between numbers of their unit rows; None
+    where it was not measured. The figures of texts are None, and sentences 0, without a text tower.
+    limit: the cosine that the same rows must reach on every other machine (`pull.parity`).
     """
 
     image_cosine_min: float
-    text_cosine_min: float
-    samples: int
+    text_cosine_min: float | None
+    photos: int
+    sentences: int
+    image_max_abs: float | None = None
+    text_max_abs: float | None = None
+    limit: float = 0.999
+
+    def __post_init__(self) -> None:
+        _check("parity.image_cosine_min", self.image_cosine_min, _is_cosine, "a cosine in [-1, 1]")
+        _check("parity.photos", self.photos, _is_positive_int, "a whole number from 1 up")
+        _check("parity.limit", self.limit, _is_cosine, "a cosine in [-1, 1]")
+        _check("parity.sentences", self.sentences, _is_count, "a whole number from 0 up")
+        text = _is_cosine if self.sentences else _is_none
+        _check("parity.text_cosine_min", self.text_cosine_min, text, "a cosine, for sentences only")
+        for key in ("image_max_abs", "text_max_abs"):
+            value = getattr(self, key)
+            _check(f"parity.{key}", value, _is_distance, "a number from 0 up, or null")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `asdict` gave, now or in format version 1. BundleError names a wrong key."""
+        values = dict(values)
+        if "samples" in values:
+            values["photos"] = values["sentences"] = values.pop("samples")
+        known = {entry.name: entry.default is not MISSING for entry in fields(cls)}
+        optional = {name: None for name, has_default in known.items() if has_default}
+        _exact_keys("parity.", optional | values, set(known))
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -37,7 +67,7 @@ class Manifest:
 
     name:          letters, digits, dot, dash and underscore; also its directory's name.
     embedding_dim: D; feature_dim: F, of the image tower.
-    image, text:   how inputs are prepared.
+    image, text:   how inputs are prepared; text is None for a model of images alone.
     logit_scale:   positive factor from cosine to logit; logit_bias: added after it.
     licence:       an SPDX expression where there is one.
     provenance:    free text by key, such as recipe, data, commit.
@@ -51,7 +81,7 @@ class Manifest:
     embedding_dim: int
     feature_dim: int
     image: ImageSpec
-    text: TextSpec
+    text: TextSpec | None
     logit_scale: float
     licence: str
     parity: Parity
@@ -67,11 +97,13 @@ class Manifest:
         _check("logit_scale", self.logit_scale, _is_positive, "a positive number")
         _check("logit_bias", self.logit_bias, _is_number, "a finite number")
         _check("image", self.image, lambda value: isinstance(value, ImageSpec), "an ImageSpec")
-        _check("text", self.text, lambda value: isinstance(value, TextSpec), "a TextSpec")
+        _check("text", self.text, _is_text_spec, "a TextSpec, or None for a model of images alone")
         _check("parity", self.parity, lambda value: isinstance(value, Parity), "a Parity")
-        for key in ("image_cosine_min", "text_cosine_min"):
-            _check(f"parity.{key}", getattr(self.parity, key), _is_cosine, "a cosine in [-1, 1]")
-        _check("parity.samples", self.parity.samples, _is_positive_int, "a whole number from 1 up")
+        if bool(self.parity.sentences) is not bool(self.text):
+            raise BundleError(
+                f"parity.sentences is {self.parity.sentences}, but the model has "
+                f"{'a' if self.text else 'no'} text tower; {RESTORE}"
+            )
         for key in ("provenance", "weights"):
             _check(key, getattr(self, key), _is_text_table, "a table of texts by text")
 
@@ -80,7 +112,7 @@ class Manifest:
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return plain | {
             "image": self.image.to_dict(),
-            "text": self.text.to_dict(),
+            "text": self.text.to_dict() if self.text else None,
             "parity": asdict(self.parity),
             "provenance": dict(self.provenance),
             "weights": dict(self.weights),
@@ -90,14 +122,13 @@ class Manifest:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`; BundleError names the key that is missing, unknown or wrong."""
         _exact_keys("", values, {entry.name for entry in fields(cls)})
-        parity = _table("parity", values["parity"])
-        _exact_keys("parity.", parity, {entry.name for entry in fields(Parity)})
+        text = values["text"]
         return cls(
             **{
                 **values,
                 "image": _spec("image", ImageSpec.from_dict, values["image"]),
-                "text": _spec("text", TextSpec.from_dict, values["text"]),
-                "parity": Parity(**parity),
+                "text": None if text is None else _spec("text", TextSpec.from_dict, text),
+                "parity": Parity.from_dict(_table("parity", values["parity"])),
             }
         )
 
@@ -116,9 +147,9 @@ def read_manifest(text: str) -> tuple[Manifest, dict[str, str]]:
         raise BundleError(f"it is no JSON ({error}); {RESTORE}") from error
     content = dict(_table("the whole file", content))
     version = content.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise BundleError(
-            f"format_version is {version!r} and this miniclip reads {FORMAT_VERSION}; "
+            f"format_version is {version!r} and this miniclip reads 1 and {FORMAT_VERSION}; "
             "install the version of miniclip that wrote the bundle, or export it again"
         )
     files = content.pop("files", None)
@@ -176,6 +207,22 @@ def _is_cosine(value: Any) -> bool:
 
 def _is_positive_int(value: Any) -> bool:
     return type(value) is int and value > 0
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _is_distance(value: Any) -> bool:
+    return value is None or (_is_number(value) and value >= 0)
+
+
+def _is_text_spec(value: Any) -> bool:
+    return value is None or isinstance(value, TextSpec)
 
 
 def _is_text_table(value: Any) -> bool:

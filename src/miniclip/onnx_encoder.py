@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import onnxruntime as ort
@@ -21,7 +21,8 @@ from miniclip.cpus import usable_cpus
 from miniclip.encoder import ImageVectors
 from miniclip.errors import BundleError, ConfigError, ImageError, TokenizerError
 from miniclip.preprocess import ImageSpec
-from miniclip.tokenizer import Tokenizer
+from miniclip.pull.parity import check_once
+from miniclip.tokenizer import TextSpec, Tokenizer
 
 # What one run of a graph takes. Larger batches leave the processor's caches and fill the memory:
 # 32 images of 260 pixels at once run at three quarters of the speed of 4, in 1.1 GB instead of 0.2.
@@ -44,7 +45,6 @@ class OnnxEncoder:
         manifest = bundle.manifest
         self._bundle = bundle
         self._fingerprint = bundle.fingerprint
-        self._tokenizer = Tokenizer.from_file(bundle.path(TOKENIZER_FILE), manifest.text)
         side, width = manifest.image.side, manifest.embedding_dim
         self._image = OnnxGraph(
             bundle.path(IMAGE_FILE),
@@ -55,28 +55,23 @@ class OnnxEncoder:
                 "features": ("tensor(float)", (None, manifest.feature_dim)),
             },
         )
-        length = manifest.text.context_length if manifest.text.pad == "max" else None
-        self._text = OnnxGraph(
-            bundle.path(TEXT_FILE),
-            threads,
-            inputs={
-                "input_ids": ("tensor(int64)", (None, length)),
-                "attention_mask": ("tensor(int64)", (None, length)),
-            },
-            outputs={"embedding": ("tensor(float)", (None, width))},
-        )
+        self._text = _text_tower(bundle, manifest.text, threads) if manifest.text else None
 
     @classmethod
     def open(cls, bundle: Bundle, *, threads: int | None = None) -> Self:
         """Make an encoder of a bundle.
 
         threads: how many of them one call may keep busy; None for the CPUs this process may use.
+        The first time on a machine, the bundle is held against its parity record, if it has one:
+        BundleError when it does not give the vectors that it should.
         """
         if threads is None:
             threads = usable_cpus()
         if threads < 1:
             raise ConfigError(f"threads is {threads}; give at least 1, or none for all CPUs")
-        return cls(bundle, threads)
+        encoder = cls(bundle, threads)
+        check_once(bundle, encoder, f"onnxruntime {ort.__version__}")
+        return encoder
 
     @property
     def name(self) -> str:
@@ -133,19 +128,28 @@ class OnnxEncoder:
         return ImageVectors(unit_rows(embeddings), features)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """N texts to unit rows (N, D), in order. TokenizerError for anything but strings.
+        """N texts to unit rows (N, D), in order.
 
-        Texts of like length share a batch, so that little of it is padding; the longest go first,
-        so that the memory of the first batch serves all others.
+        TokenizerError for anything but strings; BundleError for any text where the model has no
+        text tower. Texts of like length share a batch, so that little of it is padding; the longest
+        go first, so that the memory of the first batch serves all others.
         """
         if isinstance(texts, str):
             raise TokenizerError(f"expected a list of texts, got the text {texts!r}; wrap it in []")
         vectors = np.empty((len(texts), self.embedding_dim), dtype=np.float32)
+        if not len(texts):
+            return vectors
+        if self._text is None:
+            raise BundleError(
+                f"{self.name} has no text tower; it takes images alone (embed, fit, predict, "
+                "search --image), so name another bundle for anything with words"
+            )
+        tokenizer, graph = self._text
         order = sorted(range(len(texts)), key=lambda place: -len(str(texts[place])))
         for start in range(0, len(order), TEXT_BATCH):
             batch = order[start : start + TEXT_BATCH]
-            tokens = self._tokenizer([texts[place] for place in batch])
-            (vectors[batch],) = self._text.run(tokens._asdict())
+            tokens = tokenizer([texts[place] for place in batch])
+            (vectors[batch],) = graph.run(tokens._asdict())
         return unit_rows(vectors)
 
 
@@ -226,6 +230,25 @@ class OnnxGraph:
                 f"{self.path}: {name} has shape {list(found)}, but bundle.json says "
                 f"{list(wanted)}; {CURE}"
             )
+
+
+class _TextTower(NamedTuple):
+    tokenizer: Tokenizer
+    graph: OnnxGraph
+
+
+def _text_tower(bundle: Bundle, spec: TextSpec, threads: int) -> _TextTower:
+    length = spec.context_length if spec.pad == "max" else None
+    graph = OnnxGraph(
+        bundle.path(TEXT_FILE),
+        threads,
+        inputs={
+            "input_ids": ("tensor(int64)", (None, length)),
+            "attention_mask": ("tensor(int64)", (None, length)),
+        },
+        outputs={"embedding": ("tensor(float)", (None, bundle.manifest.embedding_dim))},
+    )
+    return _TextTower(Tokenizer.from_file(bundle.path(TOKENIZER_FILE), spec), graph)
 
 
 CURE = "export the bundle again"

@@ -18,13 +18,13 @@ from onnx import compose
 from onnx.utils import Extractor
 
 from miniclip.arrays import FloatArray, unit_rows
-from miniclip.bundle import CARD_FILE, IMAGE_FILE, Bundle, write_bundle
+from miniclip.bundle import CARD_FILE, IMAGE_FILE, PARITY_FILE, Bundle, write_bundle
 from miniclip.errors import ExportError
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.preprocess import preprocess
+from miniclip.pull.probes import probe_photos
 from miniclip.train.export.bundle import MIN_COSINE, MIN_SMALL_COSINE
 from miniclip.train.export.onnx_graphs import trunk_graph
-from miniclip.train.export.parity import sample_photos
 from miniclip.train.export.small_weights import STORAGES, Storage, shrink
 from miniclip.train.finetune.source import Looks
 
@@ -47,9 +47,8 @@ def export_tuned(
     manifest = replace(
         bundle.manifest, name=name, provenance={**bundle.manifest.provenance, **provenance}
     )
-    texts = {
-        file: bundle.path(file) for file in bundle.files if file not in (IMAGE_FILE, CARD_FILE)
-    }
+    replaced = (IMAGE_FILE, CARD_FILE, PARITY_FILE)  # they speak of the old tower
+    texts = {file: bundle.path(file) for file in bundle.files if file not in replaced}
     wanted = bundle.manifest.weights.get("image", "float32")
     storages: tuple[tuple[Storage, float], ...] = (("float32", MIN_COSINE),)
     storages += tuple((known, MIN_SMALL_COSINE) for known in STORAGES if known == wanted)
@@ -105,7 +104,7 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 def _parity(looks: Looks, bundle: Bundle) -> float:
     """Return the least cosine between features of the tower and of the bundle."""
-    pixels = np.stack([preprocess(photo, bundle.manifest.image) for photo in sample_photos()])
+    pixels = np.stack([preprocess(photo, bundle.manifest.image) for photo in probe_photos()])
     with torch.no_grad():
         expected: FloatArray = looks(torch.from_numpy(pixels)).numpy()
     found = OnnxEncoder.open(bundle).encode_pixels(pixels).features
