@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import pre_tokenizers, trainers
 
 from miniclip.train.convert.original import _quiet
 

@@ -1,6 +1,6 @@
 """From a Hugging Face checkpoint on disk to a bundle whose vectors are those of the original.
 
-What the files say is read strictly, the graphs are traced from the original's own modules, and
+`checkpoint` reads and checks the files, the graphs are traced from the original's own modules, and
 nothing is written that was not compared with the original library's processor and model.
 Downloading is done elsewhere.
 """
@@ -8,54 +8,40 @@ Downloading is done elsewhere.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import onnx
 import torch
 import transformers
-from torch import nn
 
 from miniclip.bundle import (
     CARD_FILE,
     IMAGE_FILE,
-    PARITY_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
     Bundle,
     write_bundle,
 )
-from miniclip.errors import BundleError, ConfigError
+from miniclip.errors import ConfigError
 from miniclip.manifest import Manifest, Parity
 from miniclip.onnx_encoder import OnnxEncoder
-from miniclip.pull.documents import Document
-from miniclip.pull.image_specs import image_spec_from, read_preprocessor
-from miniclip.pull.parity import MIN_COSINE, MIN_LOSSY_COSINE, compare, encode_probes
-from miniclip.pull.probes import PROBE_SENTENCES
-from miniclip.tokenizer import TextSpec, Tokenizer
-from miniclip.train.convert.families import FAMILIES, image_half, text_half
-from miniclip.train.convert.original import (
-    Original,
-    load_image_processor,
-    load_model,
-    load_tokenizer,
+from miniclip.pull.parity import (
+    MIN_COSINE,
+    MIN_LOSSY_COSINE,
+    ProbeVectors,
+    compare,
+    encode_probes,
+    write_parity,
 )
-from miniclip.train.convert.texts import check_tokens, read_texts
+from miniclip.train.convert.checkpoint import Checkpoint, read_checkpoint
 from miniclip.train.export.onnx_graphs import traced
-from miniclip.train.export.small_weights import Storage, shrink
+from miniclip.train.export.small_weights import shrink
 
 Precision = Literal["float32", "float16", "int8"]
-LEAST_COSINE: Mapping[Precision, float] = {
-    "float32": MIN_COSINE,
-    "float16": MIN_LOSSY_COSINE,
-    "int8": 0.95,
-}
-"""Of any probe, ours against the original's."""
+"""How the weights are stored; all compute in float32."""
 
-_STORAGE: Mapping[Precision, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
-_UNMEASURED = Parity(image_cosine_min=0.0, text_cosine_min=0.0, photos=1, sentences=1)
 _EXAMPLE_BATCH, _EXAMPLE_TOKENS = 2, 8  # 0 and 1 would be taken for constants
 
 
@@ -69,99 +55,89 @@ def convert(
     origin: str | None = None,
     revision: str | None = None,
     card: str | None = None,
+    accept: Collection[str] = (),
 ) -> Bundle:
-    """Write a checkpoint's directory as a bundle.
+    """Write the checkpoint in a directory as a bundle.
 
-    name, licence: as in `Manifest`; precision: how the weights are stored; origin, revision: where
-    the checkpoint came from, for the provenance; card: the text of model_card.md.
-    BundleError when a file is missing or contradicts another, by name of file and key; ExportError
-    when the vectors differ from the original's by more than LEAST_COSINE allows.
+    name, licence: as in `Manifest`. origin, revision: where the checkpoint came from, for the
+    provenance. card: the text of model_card.md. accept: keys whose unusual values are right.
+    BundleError, by name of file and key, when something is missing, unusual or contradictory;
+    ExportError when a probe's vector differs from the original's by a cosine below 0.99999 in
+    float32, or below 0.999 with smaller weights. Nothing is written then.
     """
-    if precision not in LEAST_COSINE:
-        raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(LEAST_COSINE)}")
-    directory = Path(source)
-    config = Document.read(directory / "config.json")
-    kind = config.need_as("model_type", str)
-    if kind not in FAMILIES:
-        raise BundleError(
-            f"{config.where} says model_type = {kind!r}; known are {', '.join(FAMILIES)}"
-        )
-    family = FAMILIES[kind]
-    spec = image_spec_from(read_preprocessor(directory))
-    loaded = load_model(directory, family.model_class)
-    model: Any = loaded.model
-    tokenizer = load_tokenizer(directory)
-    texts = read_texts(directory, family, tokenizer, config.part("text_config"))
-    original = Original(
-        model,
-        load_image_processor(directory),
-        load_tokenizer(directory),
-        pads=family.pads,
-        context_length=texts.spec.context_length,
-    )
-    image = _image_graph(image_half(family, model), spec.side)
-    text = _text_graph(text_half(family, model, uses_mask=texts.uses_mask), texts.spec)
-    manifest = Manifest(
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision is {precision!r}; choose one of {get_args(Precision)}")
+    checkpoint = read_checkpoint(Path(source), accept=accept)
+    origins = {"source": origin or Path(source).absolute().name, "revision": revision or ""}
+    provenance = {key: value for key, value in origins.items() if value}
+    expected = checkpoint.original.encode_probes()
+    graphs = _graphs(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="miniclip-convert-") as trials:
+
+        def tried(weights: Precision) -> Bundle:
+            files = {file: shrink(graphs[file], weights).SerializeToString() for file in graphs}
+            manifest = _manifest(checkpoint, expected, name, licence, provenance, weights)
+            texts = checkpoint.texts
+            return write_bundle(
+                Path(trials, weights),
+                manifest=manifest,
+                files=files
+                | ({TOKENIZER_FILE: texts.content} if texts else {})
+                | ({CARD_FILE: card.encode()} if card else {}),
+            )
+
+        exact = tried("float32")
+        if precision == "float32":
+            return write_parity(out, exact, expected, OnnxEncoder.open(exact), least=MIN_COSINE)
+        found = encode_probes(OnnxEncoder.open(exact), texts=expected.texts is not None)
+        compare(expected, found, least=MIN_COSINE)
+        small = tried(precision)
+        return write_parity(out, small, expected, OnnxEncoder.open(small), least=MIN_LOSSY_COSINE)
+
+
+def _graphs(checkpoint: Checkpoint) -> dict[str, onnx.ModelProto]:
+    batch = torch.export.Dim("B")
+    side = checkpoint.image_spec.side
+    pixels = {"pixels": torch.zeros(_EXAMPLE_BATCH, 3, side, side)}
+    graphs = {IMAGE_FILE: traced(checkpoint.image, pixels, {"pixels": {0: batch}})}
+    if checkpoint.text and checkpoint.texts:
+        spec = checkpoint.texts.spec
+        length = spec.context_length if spec.pad == "max" else _EXAMPLE_TOKENS
+        ones = torch.ones(_EXAMPLE_BATCH, length, dtype=torch.int64)
+        tokens = {"input_ids": ones, "attention_mask": ones.clone()}
+        axes: dict[int, Any] = {0: batch}
+        if spec.pad == "longest":
+            axes[1] = torch.export.Dim("T", max=spec.context_length)
+        graphs[TEXT_FILE] = traced(checkpoint.text, tokens, dict.fromkeys(tokens, axes))
+    return graphs
+
+
+def _manifest(
+    checkpoint: Checkpoint,
+    expected: ProbeVectors,
+    name: str,
+    licence: str,
+    provenance: Mapping[str, str],
+    precision: Precision,
+) -> Manifest:
+    """Make a manifest whose parity is yet to be measured."""
+    texts = expected.texts is not None
+    tools = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    return Manifest(
         name=name,
-        embedding_dim=_width(image, "embedding"),
-        feature_dim=_width(image, "features"),
-        image=spec,
-        text=texts.spec,
-        logit_scale=float(model.logit_scale.exp()),
-        logit_bias=float(model.logit_bias) if family.has_bias else 0.0,
+        embedding_dim=expected.images.shape[1],
+        feature_dim=expected.features.shape[1],
+        image=checkpoint.image_spec,
+        text=checkpoint.texts.spec if checkpoint.texts else None,
+        logit_scale=checkpoint.logit_scale,
+        logit_bias=checkpoint.logit_bias,
         licence=licence,
-        provenance=_provenance(kind, origin or directory.name, revision),
-        parity=_UNMEASURED,
+        provenance={**provenance, "family": checkpoint.kind, "converted_by": tools},
+        weights={"image": precision} | ({"text": precision} if texts else {}),
+        parity=Parity(
+            image_cosine_min=0.0,
+            text_cosine_min=0.0 if texts else None,
+            photos=1,
+            sentences=int(texts),
+        ),
     )
-    expected = original.encode_probes()
-    with tempfile.TemporaryDirectory(prefix="miniclip-convert-") as trial:
-        for step in dict.fromkeys(("float32", precision)):
-            files: dict[str, Path | bytes] = {
-                IMAGE_FILE: shrink(image, _STORAGE[step]).SerializeToString(),
-                TEXT_FILE: shrink(text, _STORAGE[step]).SerializeToString(),
-                TOKENIZER_FILE: texts.content,
-            }
-            bundle = write_bundle(Path(trial, step), manifest=manifest, files=files)
-            check_tokens(
-                Tokenizer.from_file(bundle.path(TOKENIZER_FILE), texts.spec),
-                original,
-                PROBE_SENTENCES,
-            )
-            parity = compare(
-                expected, encode_probes(OnnxEncoder.open(bundle)), least=LEAST_COSINE[step]
-            )
-        files[PARITY_FILE] = expected.to_bytes()
-        if card is not None:
-            files[CARD_FILE] = card.encode()
-        manifest = replace(
-            manifest,
-            weights={"image": _STORAGE[precision], "text": _STORAGE[precision]},
-            parity=parity,
-        )
-        return write_bundle(out, manifest=manifest, files=files)
-
-
-def _image_graph(half: nn.Module, side: int) -> onnx.ModelProto:
-    inputs = {"pixels": torch.zeros(_EXAMPLE_BATCH, 3, side, side)}
-    return traced(half, inputs, {"pixels": {0: torch.export.Dim("B")}})
-
-
-def _text_graph(half: nn.Module, spec: TextSpec) -> onnx.ModelProto:
-    length = spec.context_length if spec.pad == "max" else _EXAMPLE_TOKENS
-    axes: dict[int, Any] = {0: torch.export.Dim("B")}
-    if spec.pad == "longest":
-        axes[1] = torch.export.Dim("T", max=spec.context_length)
-    ones = torch.ones(_EXAMPLE_BATCH, length, dtype=torch.int64)
-    inputs = {"input_ids": ones, "attention_mask": ones.clone()}
-    return traced(half, inputs, dict.fromkeys(inputs, axes))
-
-
-def _width(graph: onnx.ModelProto, name: str) -> int:
-    (port,) = (port for port in graph.graph.output if port.name == name)
-    return int(port.type.tensor_type.shape.dim[1].dim_value)
-
-
-def _provenance(kind: str, origin: str, revision: str | None) -> dict[str, str]:
-    known = {"source": origin, "family": kind, "revision": revision}
-    tools = {"converted_by": f"transformers {transformers.__version__}, torch {torch.__version__}"}
-    return {key: value for key, value in known.items() if value} | tools

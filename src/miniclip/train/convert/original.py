@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
 PadsTo = Literal["longest", "max"]
 
 
+class Misfit(NamedTuple):
+    """Weights of the shape `found` where the configuration asks for `wanted`."""
+
+    name: str
+    found: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model in float32 and eval mode, and how its weights met its modules.
@@ -39,7 +47,7 @@ class Loaded:
     model: nn.Module
     untrained: tuple[str, ...]
     unused: tuple[str, ...]
-    misfits: tuple[str, ...]
+    misfits: tuple[Misfit, ...]
 
 
 def load_model(directory: Path, class_name: str) -> Loaded:
@@ -52,10 +60,13 @@ def load_model(directory: Path, class_name: str) -> Loaded:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    misfits = sorted(str(entry[0]) for entry in report.get("mismatched_keys", ()))
+    misfits = sorted(
+        Misfit(str(name), tuple(found), tuple(wanted))
+        for name, found, wanted in report["mismatched_keys"]
+    )
     return Loaded(
         model.float().eval().requires_grad_(False),
-        untrained=tuple(sorted(set(report["missing_keys"]) - set(misfits))),
+        untrained=tuple(sorted(set(report["missing_keys"]) - {misfit.name for misfit in misfits})),
         unused=tuple(sorted(report["unexpected_keys"])),
         misfits=tuple(misfits),
     )
@@ -132,6 +143,22 @@ class Original:
                 padding="max_length" if self.pads == "max" else False,
             )
         )
+
+
+@dataclass(frozen=True)
+class ImageOriginal(Original):
+    """A model of images alone; tower: which of its outputs are the features, as one function."""
+
+    tower: nn.Module = field(default_factory=nn.Identity)
+
+    def encode_images(self, photos: Sequence[Image.Image]) -> ImageVectors:
+        """Run photos one by one, to features (N, F), twice."""
+        rows = []
+        for photo in photos:
+            pixels = self.image_processor(images=photo, return_tensors="pt")["pixel_values"]
+            with torch.no_grad():
+                rows.append(self.tower(pixels).numpy())
+        return ImageVectors(np.concatenate(rows), np.concatenate(rows))
 
 
 def _pooled(output: Any) -> FloatArray:
