@@ -13,6 +13,7 @@ class _QuietThread(threading.local):
     """Stands where a warning filter holds its module pattern; matches in quiet threads alone."""
 
     quiet = False
+    pattern = "(?!)"  # for those who copy filters to threads of their own: it matches nothing there
 
     def match(self, _module: str) -> bool:
         return self.quiet
