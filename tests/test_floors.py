@@ -33,11 +33,13 @@ TRAINING = {
     "tensorboard",
 }
 WEB = {"fastapi", "starlette", "uvicorn", "gradio", "flask", "aiohttp", "streamlit"}
-# Foreign package -> the only place that may import it.
-HOME_OF = {
-    "onnxruntime": "onnx_encoder.py",
-    **dict.fromkeys(TRAINING, "train/"),
-    **dict.fromkeys(WEB, "serve/"),
+# Foreign package -> the only places that may import it.
+HOMES_OF = {
+    "onnxruntime": ("onnx_encoder.py",),
+    "huggingface_hub": ("pull/hub.py",),
+    **dict.fromkeys(TRAINING, ("train/",)),
+    **dict.fromkeys(WEB, ("serve/",)),
+    "onnx": ("train/", "pull/", "share/", "quantize/"),
 }
 CODE_ON_LOAD = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 ENDS_OR_PRINTS = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"}
@@ -112,10 +114,11 @@ def imports_in_a_circle(modules: Modules) -> list[str]:
 
 def imports_what_belongs_elsewhere(modules: Modules) -> list[str]:
     return [
-        f"{module.place}:{entry.line} imports {entry.module}; only {HOME_OF[entry.package]} may"
+        f"{module.place}:{entry.line} imports {entry.module}; only {HOMES_OF[entry.package]} may"
         for module in modules.values()
         for entry in imports_of(module, set(modules))
-        if entry.package in HOME_OF and not stands_in(module, HOME_OF[entry.package])
+        if entry.package in HOMES_OF
+        and not any(stands_in(module, place) for place in HOMES_OF[entry.package])
     ]
 
 

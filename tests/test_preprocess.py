@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -184,3 +184,26 @@ def test_a_missing_key_is_named() -> None:
     del values["std"]
     with pytest.raises(ConfigError, match=r"misses key\(s\) std"):
         ImageSpec.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("crop", "width", "left"),
+    [("floor", 29, 2), ("round", 29, 2), ("floor", 31, 3), ("round", 31, 4), ("round", 32, 4)],
+)
+def test_an_odd_rest_is_halved_as_the_original_library_does(
+    crop: Literal["floor", "round"], width: int, left: int
+) -> None:
+    """Of a picture that needs no scaling, the cut is an exact piece."""
+    image = picture(width, 28)
+
+    pixels = preprocess(image, replace(SHORTEST, crop=crop))
+
+    assert np.array_equal(pixels, preprocess(image.crop((left, 2, left + 24, 26)), SQUASH))
+
+
+def test_a_spec_says_how_it_cuts_only_where_that_is_unusual() -> None:
+    assert "crop" not in SHORTEST.to_dict()
+    rounding = replace(SHORTEST, crop="round")
+    assert ImageSpec.from_dict(json.loads(json.dumps(rounding.to_dict()))) == rounding
+    with pytest.raises(ConfigError, match="crop is 'ceil'"):
+        replace(SHORTEST, crop="ceil")  # type: ignore[arg-type]

@@ -25,7 +25,8 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _STRIP = 16  # times as long as it is wide
-_RESIZE_RULES = ("squash", "shortest")
+_RESIZE_RULES = ("squash", "shortest", "patches")
+_CROP_RULES = ("floor", "round")
 
 
 @dataclass(frozen=True)
@@ -33,38 +34,44 @@ class ImageSpec:
     """How a picture becomes the input of an image tower.
 
     side:          S, the side of the square that the model sees, in pixels.
-    resize:        "squash" stretches the whole picture to S x S; "shortest" scales its shortest
-                   edge to `resize_side` and cuts the central S x S out.
-    resize_side:   the shortest edge before the cut, at least `side`; with "squash" equal to `side`.
+    resize:        "squash" stretches the whole picture to a square of `resize_side`, "shortest"
+                   scales its shortest edge to `resize_side`; both cut the central S x S out.
+                   "patches" keeps its shape, in as many patches as cover S x S (see `patches`).
+    resize_side:   before the cut, at least `side`; with "patches" equal to `side`.
     interpolation: "bicubic", "bilinear" or "lanczos", antialiased as in Pillow.
     mean, std:     per channel R, G, B, in units of a pixel scaled to 0..1.
+    crop:          where the cut begins if an odd number of pixels is left over: at half of it,
+                   rounded down, "floor", as by Hugging Face, or "round" to even as by torchvision.
+    patch:         with "patches", the side of one, by which `side` is divided; else None.
 
     Raises ConfigError for a value that cannot be used.
     """
 
     side: int
-    resize: Literal["squash", "shortest"]
+    resize: Literal["squash", "shortest", "patches"]
     resize_side: int
     interpolation: Literal["bicubic", "bilinear", "lanczos"]
     mean: Triple
     std: Triple
+    crop: Literal["floor", "round"] = "floor"
+    patch: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("side", "resize_side"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ConfigError(f"image spec: {name} is {value!r}; give a whole number above 0")
-        for name, known in (("resize", _RESIZE_RULES), ("interpolation", tuple(_FILTERS))):
+        for name, known in (
+            ("resize", _RESIZE_RULES),
+            ("interpolation", tuple(_FILTERS)),
+            ("crop", _CROP_RULES),
+        ):
             value = getattr(self, name)
             if value not in known:
                 raise ConfigError(
                     f"image spec: {name} is {value!r}; choose one of {', '.join(known)}"
                 )
-        if self.resize == "squash" and self.resize_side != self.side:
-            raise ConfigError(
-                f"image spec: resize_side is {self.resize_side} but side is {self.side}; "
-                "with resize 'squash' both must be equal"
-            )
+        self._check_patch()
         if self.resize_side < self.side:
             raise ConfigError(
                 f"image spec: resize_side is {self.resize_side}, smaller than side {self.side}; "
@@ -75,16 +82,45 @@ class ImageSpec:
         if not all(value > 0 for value in self.std):
             raise ConfigError(f"image spec: std is {self.std}; every value must be above 0")
 
+    def _check_patch(self) -> None:
+        if (self.resize == "patches") is not (self.patch is not None):
+            raise ConfigError(
+                f"image spec: patch is {self.patch!r} but resize is {self.resize!r}; "
+                "a patch belongs to resize 'patches', and it alone"
+            )
+        if self.patch is None:
+            return
+        if type(self.patch) is not int or self.patch < 1 or self.side % self.patch:
+            raise ConfigError(
+                f"image spec: patch is {self.patch!r}; give a whole number that divides the side, "
+                f"{self.side}"
+            )
+        if self.resize_side != self.side:
+            raise ConfigError(
+                f"image spec: resize_side is {self.resize_side} but side is {self.side}; "
+                "with resize 'patches' both must be equal"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of what `preprocess` gives: (3, S, S), or (3, S + patch, S) with "patches"."""
+        return (3, self.side + (self.patch or 0), self.side)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the spec as plain values that JSON can hold."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        """Return the spec as plain values that JSON can hold; crop and patch only where needed."""
+        values = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        if self.crop == "floor":
+            del values["crop"]  # as in every spec that was written before there was a choice
+        if self.patch is None:
+            del values["patch"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; ConfigError names a key that is missing or unknown."""
         names = {field.name for field in fields(cls)}
         for problem, keys in (
-            ("misses", names - set(values)),
+            ("misses", names - set(values) - {"crop", "patch"}),
             ("has unknown", set(values) - names),
         ):
             if keys:
@@ -98,7 +134,7 @@ class ImageSpec:
 def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
     """Resize, crop and normalise one RGB picture.
 
-    Returns (3, S, S) float32, C-contiguous: (pixel / 255 - mean) / std.
+    Returns float32 of `spec.shape`, C-contiguous: (pixel / 255 - mean) / std.
     Raises ConfigError for a picture that is not RGB; `images.decode` always returns RGB.
     """
     if image.mode != "RGB":
@@ -106,8 +142,10 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
             f"preprocess got a picture of mode {image.mode}; decode it with miniclip.images.decode"
         )
     factor, offset = _affine(spec.mean, spec.std)
+    if spec.patch is not None:
+        return in_patches(image, spec.side, spec.patch, _FILTERS[spec.interpolation], factor, offset)
     pixels = np.asarray(_square(image, spec)).transpose(2, 0, 1)
-    out = np.empty((3, spec.side, spec.side), dtype=np.float32)
+    out = np.empty(spec.shape, dtype=np.float32)
     np.multiply(pixels, factor, out=out)
     out += offset
     return out
@@ -120,11 +158,13 @@ def _square(image: Image.Image, spec: ImageSpec) -> Image.Image:
     """
     kernel = _FILTERS[spec.interpolation]
     if spec.resize == "squash":
-        return image.resize((spec.side, spec.side), kernel)
-    image = _middle(image)
-    shortest = min(image.size)
-    width, height = (spec.resize_side * length // shortest for length in image.size)
-    left, top = (width - spec.side) // 2, (height - spec.side) // 2
+        width = height = spec.resize_side
+    else:
+        image = _middle(image)
+        shortest = min(image.size)
+        width, height = (spec.resize_side * length // shortest for length in image.size)
+    spare = (width - spec.side, height - spec.side)
+    left, top = (round(n / 2) if spec.crop == "round" else n // 2 for n in spare)
     resized = image.resize((width, height), kernel)
     return resized.crop((left, top, left + spec.side, top + spec.side))
 

@@ -15,7 +15,7 @@ from tests.cli.conftest import Cli
 
 VERBS = (
     *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
-    *("transfer", "train", "export", "models", "evaluate", "embed"),
+    *("transfer", "train", "export", "pull", "models", "evaluate", "embed"),
 )
 HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
 

@@ -30,6 +30,7 @@ from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
 from miniclip.cli import map as map_verb
 from miniclip.cli import predict as predict_verb
+from miniclip.cli import pull as pull_verb
 from miniclip.errors import MiniClipError
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ app.command()(transfer.transfer)
 app.command()(train.train)
 app.add_typer(evaluate.app)
 app.command()(export.export)
+app.command()(pull_verb.pull)
 app.command()(models.models)
 
 
