@@ -45,6 +45,13 @@ class Encoder(Protocol):
         """F."""
 
     @property
+    def feature_parts(self) -> tuple[int, ...]:
+        """How many features come from one layer, the last layer's first; (F,) if all from one.
+
+        Parts differ in scale, and only the first was trained to tell images apart.
+        """
+
+    @property
     def logit_scale(self) -> float:
         """Factor from cosine to logit (CLIP's exp of the learned temperature), positive."""
 

@@ -67,6 +67,8 @@ class Manifest:
 
     name:          letters, digits, dot, dash and underscore; also its directory's name.
     embedding_dim: D; feature_dim: F, of the image tower.
+    feature_parts: how many of the F come from one layer, in order, the last layer's first; their
+                   sum is F. Empty for all F from one.
     image, text:   how inputs are prepared; text is None for a model of images alone.
     logit_scale:   positive factor from cosine to logit; logit_bias: added after it.
     licence:       an SPDX expression where there is one.
@@ -88,12 +90,17 @@ class Manifest:
     logit_bias: float = 0.0
     provenance: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
+    feature_parts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check("name", self.name, _is_name, "letters, digits, '.', '-' or '_', not first a sign")
         _check("licence", self.licence, _is_text, "a non-empty text")
         for key in ("embedding_dim", "feature_dim"):
             _check(key, getattr(self, key), _is_positive_int, "a whole number from 1 up")
+        parts = self.feature_parts
+        wanted = f"whole numbers from 1 up whose sum is {self.feature_dim}"
+        _check("feature_parts", parts, self._are_parts, wanted)
+        object.__setattr__(self, "feature_parts", tuple(parts) or (self.feature_dim,))
         _check("logit_scale", self.logit_scale, _is_positive, "a positive number")
         _check("logit_bias", self.logit_bias, _is_number, "a finite number")
         _check("image", self.image, lambda value: isinstance(value, ImageSpec), "an ImageSpec")
@@ -107,6 +114,11 @@ class Manifest:
         for key in ("provenance", "weights"):
             _check(key, getattr(self, key), _is_text_table, "a table of texts by text")
 
+    def _are_parts(self, parts: Any) -> bool:
+        return isinstance(parts, list | tuple) and (
+            not parts or (all(map(_is_positive_int, parts)) and sum(parts) == self.feature_dim)
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Give every field by name, ready for JSON."""
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -116,11 +128,13 @@ class Manifest:
             "parity": asdict(self.parity),
             "provenance": dict(self.provenance),
             "weights": dict(self.weights),
+            "feature_parts": list(self.feature_parts),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`; BundleError names the key that is missing, unknown or wrong."""
+        values = {"feature_parts": (), **values}  # older bundles do not say it
         _exact_keys("", values, {entry.name for entry in fields(cls)})
         text = values["text"]
         return cls(

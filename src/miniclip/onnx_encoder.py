@@ -29,8 +29,8 @@ from miniclip.tokenizer import TextSpec, Tokenizer
 IMAGE_BATCH = 4
 TEXT_BATCH = 16
 
-# Name -> (element type, shape); None where any size will do.
-Ports = Mapping[str, tuple[str, tuple[int | None, ...]]]
+# Name -> (element type, shape); None for a size, or for the whole shape, where any will do.
+Ports = Mapping[str, tuple[str, tuple[int | None, ...] | None]]
 
 
 class OnnxEncoder:
@@ -45,11 +45,11 @@ class OnnxEncoder:
         manifest = bundle.manifest
         self._bundle = bundle
         self._fingerprint = bundle.fingerprint
-        side, width = manifest.image.side, manifest.embedding_dim
+        width = manifest.embedding_dim
         self._image = OnnxGraph(
             bundle.path(IMAGE_FILE),
             threads,
-            inputs={"pixels": ("tensor(float)", (None, 3, side, side))},
+            inputs={"pixels": ("tensor(float)", (None, *manifest.image.shape))},
             outputs={
                 "embedding": ("tensor(float)", (None, width)),
                 "features": ("tensor(float)", (None, manifest.feature_dim)),
@@ -99,6 +99,11 @@ class OnnxEncoder:
         return self._bundle.manifest.feature_dim
 
     @property
+    def feature_parts(self) -> tuple[int, ...]:
+        """How many features come from one layer, the last layer's first."""
+        return self._bundle.manifest.feature_parts
+
+    @property
     def logit_scale(self) -> float:
         """Factor from cosine to logit."""
         return self._bundle.manifest.logit_scale
@@ -113,11 +118,11 @@ class OnnxEncoder:
 
         ImageError for pixels of another shape.
         """
-        side = self.image_spec.side
-        if pixels.ndim != 4 or pixels.shape[1:] != (3, side, side):
+        shape = self.image_spec.shape
+        if pixels.shape[1:] != shape:
             raise ImageError(
                 f"pixels of shape {pixels.shape} do not fit {self.name}, which takes "
-                f"(B, 3, {side}, {side}); make them with preprocess(image, encoder.image_spec)"
+                f"(B, {', '.join(map(str, shape))}); make them with preprocess(image, encoder.image_spec)"
             )
         pixels = np.ascontiguousarray(pixels, dtype=np.float32)
         embeddings = np.empty((len(pixels), self.embedding_dim), dtype=np.float32)
@@ -218,9 +223,11 @@ class OnnxGraph:
             self._check_port(name, shape, by_name[name].shape)
 
     def _check_port(
-        self, name: str, wanted: Sequence[int | None], found: Sequence[int | str | None]
+        self, name: str, wanted: Sequence[int | None] | None, found: Sequence[int | str | None]
     ) -> None:
         """Compare sizes where both sides state one; a graph names free sizes by text."""
+        if wanted is None:
+            return
         fits = len(found) == len(wanted) and all(
             want is None or not isinstance(size, int) or size == want
             for want, size in zip(wanted, found, strict=True)

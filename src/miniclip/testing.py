@@ -59,6 +59,7 @@ class FakeEncoder:
     image_spec: ImageSpec = _SPEC
     embedding_dim: int = len(COLOURS) + _OTHER_WORDS
     feature_dim: int = 12
+    feature_parts: tuple[int, ...] = (12,)
     logit_scale: float = 20.0
     logit_bias: float = 0.0
 
@@ -70,7 +71,7 @@ class FakeEncoder:
     def encode_pixels(self, pixels: FloatArray) -> ImageVectors:
         """pixels: (B, 3, S, S) float32 from `preprocess`; ConfigError for another shape."""
         spec = self.image_spec
-        if pixels.shape[1:] != (3, spec.side, spec.side):
+        if pixels.shape[1:] != spec.shape:
             raise ConfigError(
                 f"pixels have shape {pixels.shape}; give (B, 3, {spec.side}, {spec.side})"
             )

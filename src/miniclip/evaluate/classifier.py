@@ -204,7 +204,7 @@ def spelling(name: str) -> str:
 def _drift(
     model: ClassifierModel, prepared: Prepared, judged: Judged, held: HeldOut, figures: Figures
 ) -> Drift:
-    features = prepared.table.features[0]
+    features = prepared.table.pooled
     distance = _shift(model.reference.distance, model.gate.distance(features))
     confidence = _shift(model.reference.confidence, judged.probabilities.max(axis=1))
     refused = share(model.gate.refuses(features), held.group, seed=model.rules.settings.seed)

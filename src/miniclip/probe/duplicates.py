@@ -77,8 +77,8 @@ def find_repeats(table: FeatureTable, labels: IntArray) -> Repeats:
     exact = np.column_stack([original[copies], copies])
     first = np.sort(first)
     hashes = np.array([table.facts[row].perceptual_hash for row in first], dtype=np.uint64)
-    mean = table.features[0].sum(axis=0) / max(len(table), 1)
-    near = first[_near_pairs(hashes, unit_rows(table.features[0, first] - mean))]
+    mean = table.pooled.sum(axis=0) / max(len(table), 1)
+    near = first[_near_pairs(hashes, unit_rows(table.pooled[first] - mean))]
     pairs = np.concatenate([exact, near])
     group = join_pairs(pairs, len(table))
     torn = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]

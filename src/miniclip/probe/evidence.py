@@ -61,9 +61,7 @@ def gather(prepared: Prepared, learnt: Learnt, judged: Judged, *, seed: int) -> 
         doubts=_doubts(prepared, learnt, judged),
         next_to_label=tuple(
             prepared.table.names[learnt.rows[place]]
-            for place in next_to_label(
-                judged.probabilities, prepared.table.features[0, learnt.rows]
-            )
+            for place in next_to_label(judged.probabilities, prepared.table.pooled[learnt.rows])
         ),
         held_out=tuple(
             held_out_image(prepared, row, shares, fold)
@@ -84,7 +82,7 @@ def _gate(
         rows = prepared.where("train", "val")
         group = prepared.group[rows]
         fold_of = make_folds(np.zeros_like(group), group, folds=_GATE_FOLDS, seed=seed).fold_of
-    features = prepared.table.features[0, rows]
+    features = prepared.table.pooled[rows]
     distances = held_out_distances(features, fold_of, seed=seed)
     gate = Gate.fit(features, fold_of, seed=seed, held_out=distances)
     return gate, distances, prepared.group[rows]
@@ -114,7 +112,7 @@ def look_alikes(
     Those that its head could see: with folds, images of the other folds.
     """
     wrong = np.flatnonzero(judged.probabilities.argmax(axis=1) != prepared.labels[learnt.rows])
-    features = prepared.table.features[0]
+    features = prepared.table.pooled
     apart = (learnt.fold_of[wrong], learnt.fold_of) if learnt.cross_fitted else None
     rows, cosines = Neighbours(features[learnt.learnt_from]).nearest(
         features[learnt.rows[wrong]], _LOOK_ALIKES, apart=apart

@@ -128,7 +128,7 @@ def conclude(bench: Bench, learnt: Learnt) -> Fitted:
         names=tuple(prepared.table.names[row] for row in learnt.learnt_from),
         contents=tuple(prepared.table.contents[row] for row in learnt.learnt_from),
         labels=prepared.labels[learnt.learnt_from],
-        features=prepared.table.features[0, learnt.learnt_from].astype(np.float16),
+        features=prepared.table.pooled[learnt.learnt_from].astype(np.float16),
         confidence=judged.probabilities.max(axis=1).astype(np.float32),
         distance=evidence.distances.astype(np.float32),
     )

@@ -227,6 +227,7 @@ def head_fitter(
             logit_scale=encoder.logit_scale,
             seed=choice.seed,
             groups=groups,
+            parts=encoder.feature_parts,
         )
 
     return fit

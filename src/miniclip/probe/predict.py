@@ -93,9 +93,9 @@ class Predictor:
         if not len(table):
             return ()
         judged = self.judge(table)
-        distances = self.model.gate.distance(table.features[0])
-        refused = self.model.gate.refuses(table.features[0])
-        rows, cosines = self._neighbours.nearest(table.features[0], self._nearest)
+        distances = self.model.gate.distance(table.pooled)
+        refused = self.model.gate.refuses(table.pooled)
+        rows, cosines = self._neighbours.nearest(table.pooled, self._nearest)
         predictions = []
         for image, name in enumerate(table.names):
             labels = self._ranked(judged.probabilities[image])

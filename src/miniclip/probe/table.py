@@ -38,7 +38,8 @@ class FeatureTable:
     names: of the sources. paths: of their files, the name where a source is bytes. contents: sha256
     of the bytes, 64 hex digits. features: (V, N, F) float32, one layer a view, the plain one first.
     embeddings: (N, D) float32 unit rows of the plain view. skipped: the images that could not be
-    read, and why. computed: how many images were run through the model, counted once a view.
+    read, and why. computed: how many images were run through the model, counted once a view. parts:
+    as `Encoder.feature_parts`; empty for all F from one layer.
     """
 
     names: tuple[str, ...]
@@ -49,9 +50,15 @@ class FeatureTable:
     facts: tuple[ImageFacts, ...] = field(repr=False)
     skipped: tuple[Skipped, ...] = ()
     computed: int = 0
+    parts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def pooled(self) -> FloatArray:
+        """(N, F') of the plain view: the first part, whose cosine says how alike two images are."""
+        return self.features[0, :, : self.parts[0] if self.parts else None]
 
     def rows(self, index: IntArray) -> FeatureTable:
         """Return the table of some of the images: index (M,) integers, or (N,) bool."""
@@ -65,6 +72,7 @@ class FeatureTable:
             facts=tuple(self.facts[row] for row in chosen),
             skipped=self.skipped,
             computed=self.computed,
+            parts=self.parts,
         )
 
 
@@ -149,6 +157,7 @@ class _Filling:
                 for row, reason in sorted(self._reasons.items())
             ),
             computed=self._computed,
+            parts=self._encoder.feature_parts,
         )
 
     def _missing(self, layer: int, view: View) -> Iterator[ImageSource]:

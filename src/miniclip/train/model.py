@@ -105,6 +105,14 @@ class TwoTower(nn.Module):
         return int(width)
 
     @property
+    def feature_parts(self) -> tuple[int, ...]:
+        """How many numbers each of `described_pixels` has: F, then of each texture."""
+        side = self.image_tower.image_spec.side
+        with torch.no_grad():
+            parts = self.image_tower.described(torch.zeros(1, 3, side, side))
+        return tuple(part.shape[1] for part in parts)
+
+    @property
     def scale(self) -> Tensor:
         """Factor from cosine to logit, () float32, above 0 and at most 100."""
         return bounded_scale(self.log_scale)
@@ -137,6 +145,17 @@ class TwoTower(nn.Module):
             return features
         closer: Tensor = self.image_tower(enlarged_centre(pixels, self.image_centre))
         return (features + closer) / 2
+
+    def described_pixels(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """`pixel_features`, then textures of earlier maps, if the tower has any: (B, C) each."""
+        described = self.image_tower.described(pixels)
+        if self.image_centre is None:
+            return described
+        closer = enlarged_centre(pixels, self.image_centre)
+        # What is where in the second look says nothing of the picture.
+        again = self.image_tower.described(closer, places=False)
+        means = [(one + other) / 2 for one, other in zip(described, again, strict=False)]
+        return (*means, *described[len(means) :])
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to unit rows (B, D) float32."""

@@ -23,8 +23,9 @@ from miniclip.probe.bench import Bench
 from miniclip.probe.cross_fit import training_rows
 from miniclip.probe.fit import Fitted, conclude
 from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.heads.head import fit_head
 from miniclip.probe.heads.linear import LinearHead
-from miniclip.probe.learn import HeadChoice, MlpTrainer, head_fitter, hold_out
+from miniclip.probe.learn import MlpTrainer, hold_out
 from miniclip.probe.prepare import Prepared, check_classes, prepare
 from miniclip.probe.splits import make_folds
 from miniclip.train.finetune.feed import LabelledSources
@@ -77,8 +78,12 @@ def fit_unfrozen(
         validation=train[inner == 0],
     )
     check_classes(before, images.train)
-    fit = head_fitter(HeadChoice("logistic", seed=settings.seed), before.classes, frozen)
-    head = fit(*training_rows(before.table, before.labels, before.group, images.train))
+    pooled = replace(before.table, features=before.table.pooled[None], parts=())
+    # Textures of the frozen tower say nothing of a tuned one: the head starts without them.
+    rows, of_rows, groups = training_rows(pooled, before.labels, before.group, images.train)
+    head = fit_head(
+        "logistic", rows, of_rows, len(before.classes), seed=settings.seed, groups=groups
+    )
     tuned = finetune(
         bundle,
         images,

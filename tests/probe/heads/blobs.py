@@ -37,15 +37,12 @@ def blobs(
 
 
 def in_space(features: FloatArray, middle: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Place rows in the space of the heads, column by column; `middle`: for the columns' means."""
-    columns = []
+    """Place rows of one part in the space of the heads; `middle`: for the columns' means."""
     roots = np.sign(features) * np.sqrt(np.abs(features.astype(np.float64)))
-    usual = np.mean([np.var(column) for column in roots.T])
-    for number, column in enumerate(roots.T):
-        width = np.sqrt((len(column) * np.var(column) + 500 * usual) / (len(column) + 500))
-        mean = np.mean(column) if middle is None else middle[number]
-        columns.append((column - mean) / width)
-    return np.stack(columns, axis=1)
+    means = roots.mean(axis=0)
+    middle = means if middle is None else middle
+    width = np.sqrt(np.mean([np.sum((row - means) ** 2) for row in roots]))
+    return np.stack([(row - middle) / width for row in roots])
 
 
 def named_prompts(rows: Rows, labels: IntArray, *, noise: float = 0.3, seed: int = 0) -> FloatArray:

@@ -7,7 +7,7 @@ al. 2010, section 3.2), which was worth one point of accuracy with every kernel 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from miniclip.arrays import FloatArray
 
 _BLOCK = 2048  # query rows at a time
-_PRIOR_ROWS = 500  # that the columns are taken to be equally wide weighs as much as so many rows
+_LATER_PART = 0.5  # weight of each part of the features but the first, whose weight is 1
 
 
 class Space(NamedTuple):
@@ -26,18 +26,22 @@ class Space(NamedTuple):
     scale: FloatArray
 
     @classmethod
-    def of(cls, features: FloatArray) -> Space:
-        """Measure the middle of the rows and the width of each column.
+    def of(cls, features: FloatArray, parts: Sequence[int] = ()) -> Space:
+        """Measure the middle of the rows and the width of each part.
 
-        The width is the standard deviation, with the variance drawn towards that of all columns the
-        more the fewer rows there are to tell it.
+        parts: of the F features, as `Encoder.feature_parts`. All columns of a part are divided by
+        one number, so that a later part weighs half as much in a distance as the first, however
+        large its values and however many they are. (A width for each column was no better.)
         """
         roots = rooted(features)
         variance = roots.var(axis=0, dtype=np.float64)
-        usual = float(variance.mean()) or 1.0
-        shrunk = (len(roots) * variance + _PRIOR_ROWS * usual) / (len(roots) + _PRIOR_ROWS)
+        widths = []
+        for place, part in enumerate(np.split(variance, np.cumsum(parts)[:-1].tolist())):
+            weight = _LATER_PART if place else 1.0
+            width = np.sqrt(part.sum() / weight) or 1.0
+            widths.append(np.full(len(part), width))
         mean = roots.mean(axis=0, dtype=np.float64)
-        return cls(mean.astype(np.float32), np.sqrt(shrunk).astype(np.float32))
+        return cls(mean.astype(np.float32), np.concatenate(widths).astype(np.float32))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return `mean` and `scale`."""

@@ -89,13 +89,15 @@ class Training:
     """What a head is fitted on.
 
     labels: (N,) int64 in [0, C). groups: (N,) int64; rows of one group are the same picture and
-    never stand on both sides of an inner fold. prompts: (C, D) float32 unit rows, or None.
+    never stand on both sides of an inner fold. parts: as `Encoder.feature_parts`. prompts: (C, D)
+    float32 unit rows, or None.
     """
 
     rows: Rows
     labels: IntArray
     classes: int
     groups: IntArray
+    parts: tuple[int, ...] = ()
     prompts: FloatArray | None = None
     logit_scale: float = 1.0
     settings: HeadSettings = field(default_factory=HeadSettings)
@@ -113,12 +115,14 @@ def fit_head(
     logit_scale: float = 1.0,
     seed: int = 0,
     groups: IntArray | None = None,
+    parts: tuple[int, ...] = (),
 ) -> Head:
     """Fit one of `FITTED_KINDS`.
 
     labels: (N,) integers in [0, classes). prompts: (C, D) float32 unit rows, which `zeroshot` and
     `blend` need; logit_scale: the encoder's factor from cosine to logit. groups: (N,) integers,
-    equal for pictures that must stay together (copies, views); None: each row by itself. Equal
+    equal for pictures that must stay together (copies, views); None: each row by itself. parts: how
+    many features come from each layer, as `Encoder.feature_parts`; empty for all from one. Equal
     arguments give equal heads, bit by bit, on one machine.
 
     Raises ConfigError for an unknown kind or missing prompts, DatasetError for rows that cannot
@@ -131,6 +135,7 @@ def fit_head(
         labels=np.asarray(labels, dtype=np.int64),
         classes=int(classes),
         groups=np.arange(len(labels)) if groups is None else np.asarray(groups, dtype=np.int64),
+        parts=tuple(parts) or (rows.features.shape[1],),
         prompts=prompts,
         logit_scale=logit_scale,
         settings=settings or HeadSettings(),
@@ -193,6 +198,11 @@ def _check(training: Training, kind: str) -> None:
         raise ConfigError(
             f"{len(features)} rows of features, {len(embeddings)} of embeddings, "
             f"{len(training.labels)} labels, {len(training.groups)} groups; give one each per image"
+        )
+    if sum(training.parts) != features.shape[1]:
+        raise ConfigError(
+            f"parts of {training.parts} features for rows of {features.shape[1]}; give "
+            "Encoder.feature_parts"
         )
     if training.classes < 2:
         raise DatasetError(f"{training.classes} class; a classifier needs at least two")

@@ -76,7 +76,7 @@ class KernelHead:
 
 def fit_kernel(training: Training) -> KernelHead:
     """Choose the penalty by leaving images out, then solve with all rows."""
-    space = Space.of(training.rows.features)
+    space = Space.of(training.rows.features, training.parts)
     # Rounded before the fit, so that what is fitted is what is stored.
     stored = space.place(training.rows.features).astype(np.float16)
     rows = stored.astype(np.float32)

@@ -67,7 +67,7 @@ class KnnHead:
 
 def fit_knn(training: Training) -> KnnHead:
     """Keep the rows, and choose K by the loss on rows left out with their groups."""
-    space = Space.of(training.rows.features)
+    space = Space.of(training.rows.features, training.parts)
     rows = unit_rows(space.place(training.rows.features)).astype(np.float16)
     neighbours, losses = training.settings.neighbours, {}
     if neighbours is None:

@@ -51,7 +51,7 @@ def fit_prototype(training: Training) -> PrototypeHead:
     features, labels = training.rows.features, training.labels
     chosen = np.eye(training.classes, dtype=np.float32)[labels]  # (N, C), one-hot
     middle = class_means(rooted(features), chosen)[np.unique(labels)].mean(axis=0)
-    space = Space.of(features)._replace(mean=middle)
+    space = Space.of(features, training.parts)._replace(mean=middle)
     return PrototypeHead(
         unit_rows(class_means(unit_rows(space.place(features)), chosen)), space, {}
     )

@@ -86,7 +86,7 @@ class SvmHead:
 
 def fit_svm(training: Training) -> SvmHead:
     """Choose gamma and C by the held-out loss, then fit all rows."""
-    space = Space.of(training.rows.features)
+    space = Space.of(training.rows.features, training.parts)
     # Rounded before the fit, so that what is fitted is what is stored.
     stored = space.place(training.rows.features).astype(np.float16)
     rows = stored.astype(np.float32)

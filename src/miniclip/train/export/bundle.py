@@ -177,7 +177,8 @@ class _Stage:
         return Manifest(
             name=self._label.name,
             embedding_dim=model.embedding_dim,
-            feature_dim=model.image_tower.feature_dim,
+            feature_dim=sum(model.feature_parts),
+            feature_parts=model.feature_parts,
             image=model.image_tower.image_spec,
             text=model.text_tower.text_spec,
             logit_scale=float(model.scale),

@@ -33,9 +33,12 @@ class ImageGraph(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) to embeddings (B, D), before unit length, and features (B, F)."""
-        features = self.model.pixel_features(pixels)
-        return self.model.image_embedding(features), features
+        """(B, 3, S, S) to embeddings (B, D), before unit length, and features (B, F).
+
+        The features are those that are projected, and behind them the textures of earlier maps.
+        """
+        features, *textures = self.model.described_pixels(pixels)
+        return self.model.image_embedding(features), torch.cat([features, *textures], dim=1)
 
 
 class TextGraph(nn.Module):

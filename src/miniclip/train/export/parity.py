@@ -25,9 +25,10 @@ def model_vectors(model: TwoTower) -> ProbeVectors:
     spec = model.image_tower.image_spec
     pixels = np.stack([preprocess(photo, spec) for photo in probe_photos()])
     with torch.no_grad():
-        features = model.pixel_features(torch.from_numpy(pixels))
+        features, *textures = model.described_pixels(torch.from_numpy(pixels))
         embeddings = model.project_image(features)
-    return ProbeVectors(embeddings.numpy(), features.numpy(), _encode_singly(model))
+        described = torch.cat([features, *textures], dim=1)
+    return ProbeVectors(embeddings.numpy(), described.numpy(), _encode_singly(model))
 
 
 def _encode_singly(model: TwoTower) -> FloatArray:

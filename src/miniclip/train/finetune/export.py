@@ -41,11 +41,18 @@ def export_tuned(
     the tower differ.
     """
     looks = looks.cpu().float().eval().requires_grad_(False)
+    pooled, *textures = bundle.manifest.feature_parts
     graph = _with_projection(
-        trunk_graph(looks, looks.tower.image_spec.side), onnx.load(bundle.path(IMAGE_FILE))
+        trunk_graph(looks, looks.tower.image_spec.side),
+        onnx.load(bundle.path(IMAGE_FILE)),
+        has_textures=bool(textures),  # which are left behind
     )
     manifest = replace(
-        bundle.manifest, name=name, provenance={**bundle.manifest.provenance, **provenance}
+        bundle.manifest,
+        name=name,
+        provenance={**bundle.manifest.provenance, **provenance},
+        feature_dim=pooled,
+        feature_parts=(pooled,),
     )
     replaced = (IMAGE_FILE, CARD_FILE, PARITY_FILE)  # they speak of the old tower
     texts = {file: bundle.path(file) for file in bundle.files if file not in replaced}
@@ -70,17 +77,20 @@ def export_tuned(
         return write_bundle(directory, manifest=manifest, files={**texts, IMAGE_FILE: image})
 
 
-def _with_projection(tower: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:
+def _with_projection(
+    tower: onnx.ModelProto, old: onnx.ModelProto, *, has_textures: bool
+) -> onnx.ModelProto:
     """Put what the old image graph makes of features behind the graph of a tower.
 
     tower: `pixels` to `output`. ExportError when the old graph hides its projection.
     """
     try:
-        projection = Extractor(old).extract_model([_FEATURES], [_EMBEDDING])
+        pooled = _pooled(old.graph) if has_textures else _FEATURES
+        projection = Extractor(old).extract_model([pooled], [_EMBEDDING])
         joined = compose.merge_models(
             compose.add_prefix(tower, "tower/"),
             compose.add_prefix(projection, "head/"),
-            io_map=[("tower/output", f"head/{_FEATURES}")],
+            io_map=[("tower/output", f"head/{pooled}")],
             outputs=["tower/output", f"head/{_EMBEDDING}"],
         )
     except Exception as error:  # onnx raises a dozen types
@@ -92,6 +102,13 @@ def _with_projection(tower: onnx.ModelProto, old: onnx.ModelProto) -> onnx.Model
     ports = {"tower/pixels": "pixels", "tower/output": _FEATURES, f"head/{_EMBEDDING}": _EMBEDDING}
     _rename(joined.graph, ports)
     return joined
+
+
+def _pooled(graph: onnx.GraphProto) -> str:
+    """Name the features that are projected, of a graph that puts textures behind them."""
+    joined = next(node for node in graph.node if _FEATURES in node.output)
+    name: str = joined.input[0]
+    return name
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ import importlib.util
 import math
 import re
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -137,7 +138,7 @@ class EfficientNetLite(nn.Module):
     """stem -> blocks -> head -> mean over places -> classifier.
 
     The head is the last 1x1 convolution, to 1280 channels; the classifier's rows (1000, 1280) are
-    one pseudo image feature per ImageNet class.
+    one pseudo image feature per ImageNet class. stage_ends: number of each stage's last block.
     """
 
     def __init__(self, variant: Variant, *, classes: int = 1000) -> None:
@@ -150,6 +151,7 @@ class EfficientNetLite(nn.Module):
         self.side = SCALINGS[variant].side
         self.stem = ConvNorm(3, STEM_CHANNELS, 3, 2)
         self.blocks = nn.ModuleList(_blocks(SCALINGS[variant]))
+        self.stage_ends = tuple(accumulate(_depths(SCALINGS[variant]), initial=-1))[1:]
         self.trunk_channels = _scaled_channels(STAGES[-1].channels, SCALINGS[variant].width)
         self.head = ConvNorm(self.trunk_channels, FEATURE_DIM)
         self.classifier = nn.Linear(FEATURE_DIM, classes)
@@ -193,11 +195,15 @@ class EfficientNetLite(nn.Module):
         return logits
 
 
+def _depths(scaling: Scaling) -> list[int]:
+    """Count the blocks of each stage."""
+    first, *middle, last = (stage.blocks for stage in STAGES)
+    return [first, *(math.ceil(blocks * scaling.depth) for blocks in middle), last]
+
+
 def _blocks(scaling: Scaling) -> Iterator[InvertedResidual]:
     channels = STEM_CHANNELS
-    for stage in STAGES:
-        unscaled = stage in (STAGES[0], STAGES[-1])
-        depth = stage.blocks if unscaled else math.ceil(stage.blocks * scaling.depth)
+    for stage, depth in zip(STAGES, _depths(scaling), strict=True):
         wide = _scaled_channels(stage.channels, scaling.width)
         for place in range(depth):
             stride = stage.stride if place == 0 else 1

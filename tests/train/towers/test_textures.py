@@ -1,0 +1,105 @@
+"""Textures: what earlier maps answered, beside the features and for the same price."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from miniclip.onnx_encoder import OnnxEncoder
+from miniclip.train.export.bundle import FULL, Label, export_model
+from miniclip.train.heads import build_head
+from miniclip.train.model import TwoTower
+from miniclip.train.towers.centre import enlarged_centre
+from miniclip.train.towers.efficientnet_lite import EfficientNetLite
+from miniclip.train.towers.image import LiteTower, texture
+from miniclip.train.towers.joined import JoinedTower
+from miniclip.train.towers.text import load_text_tower
+from tests.train.tiny_checkpoints import text_checkpoint
+
+pytestmark = pytest.mark.train
+
+
+def two_tower(image: LiteTower, directory: Path) -> TwoTower:
+    """Join an image tower that looks twice with a text tower of a few kilobytes."""
+    text = load_text_tower(text_checkpoint("distilbert", directory / "text"))
+    heads = [build_head("linear", t.feature_dim, 8) for t in (image, text)]
+    return TwoTower(image, text, *heads, image_centre=0.7).eval()
+
+
+@pytest.fixture
+def tower() -> LiteTower:
+    torch.manual_seed(0)
+    return LiteTower(EfficientNetLite(0), side=96)
+
+
+def test_a_texture_is_the_root_of_the_mean_square() -> None:
+    x = torch.randn(2, 3, 12, 12)
+
+    whole, cells = texture(x), texture(x, cells=3).reshape(2, 3, 3, 3)
+
+    torch.testing.assert_close(whole, x.square().mean((2, 3)).sqrt())
+    torch.testing.assert_close(cells[:, :, 0, 2], x[:, :, :4, 8:].square().mean((2, 3)).sqrt())
+
+
+@pytest.mark.parametrize("side", range(1, 20))
+def test_every_side_has_cells(side: int) -> None:
+    cells = min(3, side)
+    assert texture(torch.ones(1, 2, side, side), cells=3).shape == (1, 2 * cells * cells)
+
+
+def test_a_tower_describes_what_its_stages_say(tower: LiteTower) -> None:
+    pixels = torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        features, *textures, places = tower.described(pixels)
+        x = pixels
+        maps = [x := step(x) for step in tower.steps]
+
+    torch.testing.assert_close(features, tower(pixels))
+    assert [part.shape[1] for part in textures] == [40, 80, 112, 192]
+    torch.testing.assert_close(textures[0], texture(maps[tower.textured[0]]))
+    assert maps[tower.textured[0]].shape[2] == 12
+    assert places.shape == (2, 112 * 9)
+    assert len(tower.described(pixels, places=False)) == 5
+
+
+def test_joined_towers_put_stages_of_equal_depth_side_by_side(tower: LiteTower) -> None:
+    torch.manual_seed(1)
+    other = LiteTower(EfficientNetLite(1), side=96)
+    pixels = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        together = JoinedTower([tower, other]).described(pixels)
+        one, two = tower.described(pixels), other.described(pixels)
+
+    for joined, first, second in zip(together, one, two, strict=True):
+        torch.testing.assert_close(joined, torch.cat([first, second], dim=1))
+
+
+def test_a_second_look_counts_but_for_places(tower: LiteTower, tmp_path: Path) -> None:
+    model = two_tower(tower, tmp_path)
+    pixels = torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        described = model.described_pixels(pixels)
+        first = tower.described(pixels)
+        second = tower.described(enlarged_centre(pixels, 0.7))
+
+    torch.testing.assert_close(described[0], model.pixel_features(pixels))
+    torch.testing.assert_close(described[2], (first[2] + second[2]) / 2)
+    torch.testing.assert_close(described[-1], first[-1])
+    assert model.feature_parts == tuple(part.shape[1] for part in described)
+
+
+def test_a_bundle_has_them_behind_the_features(tower: LiteTower, tmp_path: Path) -> None:
+    model = two_tower(tower, tmp_path)
+    bundle = export_model(model, tmp_path / "bundle", label=Label("tiny", "MIT", {}), weights=FULL)
+
+    encoder = OnnxEncoder.open(bundle)
+    pixels = np.random.default_rng(0).random((2, 3, 96, 96), dtype=np.float32)
+    with torch.no_grad():
+        described = model.described_pixels(torch.from_numpy(pixels))
+        expected = torch.cat(described, dim=1).numpy()
+    assert encoder.feature_parts == model.feature_parts
+    assert encoder.feature_dim == sum(model.feature_parts)
+    np.testing.assert_allclose(encoder.encode_pixels(pixels).features, expected, atol=1e-3)
