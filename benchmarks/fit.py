@@ -125,6 +125,7 @@ def run_head(prepared: Prepared, judged: np.ndarray) -> Right:
         labels[~judged],
         len(prepared.classes),
         groups=prepared.group[~judged],
+        parts=table.parts,
     )
     return {"held out": accuracy(head.scores(rows.take(judged)), labels[judged])}
 
