@@ -13,7 +13,6 @@ import pytest
 
 from miniclip.arrays import FloatArray
 from miniclip.errors import ConfigError, StoreError
-from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import (
     Below,
     Compare,
@@ -24,22 +23,24 @@ from miniclip.index.store import (
     UnknownModelError,
     Without,
 )
-from tests.index.store_values import BEACH, CITY, DIM, image, read, vector, vectors
+from tests.index.store_kinds import KINDS, AnyStore, Home
+from tests.index.store_values import BEACH, CITY, DIM, image, vector, vectors
+
+
+@pytest.fixture(params=KINDS)
+def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("MINICLIP_HOME", str(tmp_path / "home"))
+    return KINDS[request.param](tmp_path)
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "index"
-
-
-@pytest.fixture
-def store(directory: Path) -> Iterator[SqliteStore]:
-    with SqliteStore.open(directory, write=True) as store:
+def store(home: Home) -> Iterator[AnyStore]:
+    with home.open(write=True) as store:
         store.use_model(BEACH)
         yield store
 
 
-def test_what_was_written_is_read_by_another_and_after_closing(directory: Path) -> None:
+def test_what_was_written_is_read_by_another_and_after_closing(home: Home) -> None:
     photo = image(
         "2024/beach.jpg",
         7,
@@ -53,13 +54,13 @@ def test_what_was_written_is_read_by_another_and_after_closing(directory: Path) 
         captions=("a dog on the beach", "surf"),
         tags=("holiday", "dog"),
     )
-    with SqliteStore.open(directory, write=True) as store:
+    with home.open(write=True) as store:
         store.use_model(BEACH)
         (number,) = store.upsert([photo], vectors(7))
         store.remember({"roots": '["2024"]'})
-        with read(directory) as reader:
+        with home.read() as reader:
             before = reader.records([number])
-    with read(directory) as reader:
+    with home.read() as reader:
         after = reader.records([number])
         assert reader.settings() == {"roots": '["2024"]'}
         assert reader.models() == {BEACH: 1}
@@ -70,7 +71,7 @@ def test_what_was_written_is_read_by_another_and_after_closing(directory: Path) 
     assert NewImage(**{name: getattr(record, name) for name in vars(photo)}) == photo
 
 
-def test_an_image_at_the_same_place_is_replaced_and_keeps_its_number(store: SqliteStore) -> None:
+def test_an_image_at_the_same_place_is_replaced_and_keeps_its_number(store: AnyStore) -> None:
     old = store.upsert([image("a.jpg", 1, captions=("old",)), image("b.jpg", 2)], vectors(1, 2))
     new = store.upsert([image("a.jpg", 3, captions=("new",))], vectors(3))
 
@@ -82,7 +83,7 @@ def test_an_image_at_the_same_place_is_replaced_and_keeps_its_number(store: Sqli
     assert store.full_text("old", top=5) == []
 
 
-def test_moving_keeps_the_vector_and_two_may_change_places(store: SqliteStore) -> None:
+def test_moving_keeps_the_vector_and_two_may_change_places(store: AnyStore) -> None:
     a, b = store.upsert([image("a.jpg", 1), image("b.jpg", 2)], vectors(1, 2))
 
     store.update({a: image("b.jpg", 1), b: image("a.jpg", 2, captions=("now a",))})
@@ -93,7 +94,7 @@ def test_moving_keeps_the_vector_and_two_may_change_places(store: SqliteStore) -
     assert store.full_text("now", top=5) == [b]
 
 
-def test_moving_onto_another_image_takes_its_place(store: SqliteStore) -> None:
+def test_moving_onto_another_image_takes_its_place(store: AnyStore) -> None:
     a, b = store.upsert([image("a.jpg", 1), image("b.jpg", 2)], vectors(1, 2))
 
     store.update({a: image("b.jpg", 1)})
@@ -103,7 +104,7 @@ def test_moving_onto_another_image_takes_its_place(store: SqliteStore) -> None:
     assert store.records([b]) == []
 
 
-def test_an_update_may_not_smuggle_in_another_content(store: SqliteStore) -> None:
+def test_an_update_may_not_smuggle_in_another_content(store: AnyStore) -> None:
     (a,) = store.upsert([image("a.jpg", 1)], vectors(1))
 
     with pytest.raises(StoreError, match=r"another content.*upsert"):
@@ -112,14 +113,14 @@ def test_an_update_may_not_smuggle_in_another_content(store: SqliteStore) -> Non
         store.update({a + 1: image("c.jpg", 2)})
 
 
-def test_one_place_twice_in_a_batch_is_refused_and_nothing_is_written(store: SqliteStore) -> None:
+def test_one_place_twice_in_a_batch_is_refused_and_nothing_is_written(store: AnyStore) -> None:
     with pytest.raises(StoreError, match=r"a\.jpg.* 2 times"):
         store.upsert([image("a.jpg", 1), image("a.jpg", 2)], vectors(1, 2))
 
     assert store.count() == 0
 
 
-def test_members_of_an_archive_are_images_of_their_own(store: SqliteStore) -> None:
+def test_members_of_an_archive_are_images_of_their_own(store: AnyStore) -> None:
     members = [image("all.tar", number, member=f"{number}.jpg") for number in range(3)]
     store.upsert([*members, image("all.tarred.jpg", 9)], vectors(0, 1, 2, 9))
 
@@ -127,8 +128,8 @@ def test_members_of_an_archive_are_images_of_their_own(store: SqliteStore) -> No
     assert store.count(Compare("member", "like", "%.jpg")) == 3
 
 
-def test_models_live_side_by_side_and_are_never_mixed(directory: Path) -> None:
-    with SqliteStore.open(directory, write=True) as store:
+def test_models_live_side_by_side_and_are_never_mixed(home: Home) -> None:
+    with home.open(write=True) as store:
         store.use_model(BEACH)
         ids = store.upsert([image("a.jpg", 1), image("b.jpg", 2)], vectors(1, 2))
         store.use_model(CITY)
@@ -139,7 +140,7 @@ def test_models_live_side_by_side_and_are_never_mixed(directory: Path) -> None:
         assert [hit.id for hit in store.nearest(vector(11), top=5)] == ids[:1]
         with pytest.raises(StoreError, match="no vector of the model city-model"):
             store.vectors(ids)
-        with read(directory) as reader:
+        with home.read() as reader:
             assert len(reader.nearest(vector(1), top=5)) == 2
         assert store.models() == {BEACH: 2, CITY: 1}
 
@@ -149,9 +150,9 @@ def test_models_live_side_by_side_and_are_never_mixed(directory: Path) -> None:
 
 
 def test_searching_with_a_model_that_the_index_does_not_hold_is_refused_by_name(
-    store: SqliteStore, directory: Path
+    store: AnyStore, home: Home
 ) -> None:
-    with SqliteStore.open(directory) as reader:
+    with home.open() as reader:
         with pytest.raises(UnknownModelError, match=r"holds vectors of beach-model, not of city"):
             reader.use_model(CITY)
         with pytest.raises(StoreError, match="use_model first"):
@@ -160,7 +161,7 @@ def test_searching_with_a_model_that_the_index_does_not_hold_is_refused_by_name(
         store.use_model(replace(BEACH, dim=8))
 
 
-def test_captions_are_found_by_vector_and_go_with_their_last_image(store: SqliteStore) -> None:
+def test_captions_are_found_by_vector_and_go_with_their_last_image(store: AnyStore) -> None:
     a, b = store.upsert(
         [image("a.jpg", 1, captions=("dog", "surf")), image("b.jpg", 2, captions=("dog",))],
         vectors(1, 2),
@@ -177,14 +178,14 @@ def test_captions_are_found_by_vector_and_go_with_their_last_image(store: Sqlite
     assert store.nearest_texts(vector(6), top=9) == []
 
 
-def test_excluded_images_make_room_for_the_next(store: SqliteStore) -> None:
+def test_excluded_images_make_room_for_the_next(store: AnyStore) -> None:
     ids = store.upsert([image(f"{n}.jpg", n) for n in range(9)], vectors(*range(9)))
     everything = store.nearest(vector(0), top=9)
 
     assert store.nearest(vector(0), top=3, exclude=[ids[0]]) == everything[1:4]
 
 
-def test_equal_images_come_in_the_order_of_their_numbers(store: SqliteStore) -> None:
+def test_equal_images_come_in_the_order_of_their_numbers(store: AnyStore) -> None:
     store.upsert([image("new.jpg", 5)], vectors(5))
     ids = store.upsert([image(f"{n}.jpg", 3) for n in range(200)], vectors(*[3] * 200))
     store.upsert([image("0.jpg", 3)], vectors(3))  # now in the last row of the file
@@ -196,7 +197,7 @@ def test_equal_images_come_in_the_order_of_their_numbers(store: SqliteStore) -> 
     "words",
     ['"', "a* NOT", "NEAR(a b)", "x AND", "{a}: b", "-", "''; DROP TABLE images", "\0", " "],
 )
-def test_full_text_is_words_and_no_language(store: SqliteStore, words: str) -> None:
+def test_full_text_is_words_and_no_language(store: AnyStore, words: str) -> None:
     store.upsert([image("café/Grand Canal.jpg", 1, captions=("a red boat",))], vectors(1))
 
     store.full_text(words, top=3)
@@ -219,13 +220,13 @@ HOSTILE_PATHS = [
 ]
 
 
-def test_any_file_name_is_kept_to_the_byte(store: SqliteStore, directory: Path) -> None:
+def test_any_file_name_is_kept_to_the_byte(store: AnyStore, home: Home) -> None:
     seeds = range(len(HOSTILE_PATHS))
     ids = store.upsert(
         [image(path, seed) for path, seed in zip(HOSTILE_PATHS, seeds, strict=True)],
         vectors(*seeds),
     )
-    with read(directory) as reader:
+    with home.read() as reader:
         for path, number, seed in zip(HOSTILE_PATHS, ids, seeds, strict=True):
             assert reader.records([number])[0].path == path
             assert reader.ids(Compare("path", "=", path)).tolist() == [number]
@@ -237,7 +238,7 @@ def test_any_file_name_is_kept_to_the_byte(store: SqliteStore, directory: Path) 
 
 
 def test_captions_and_cameras_that_are_no_unicode_are_kept_as_far_as_possible(
-    store: SqliteStore,
+    store: AnyStore,
 ) -> None:
     (a,) = store.upsert([image("a.jpg", 1, captions=("lone \ud800",), camera="\udcff")], vectors(1))
 
@@ -258,7 +259,7 @@ def test_captions_and_cameras_that_are_no_unicode_are_kept_as_far_as_possible(
     ],
 )
 def test_vectors_that_cannot_be_are_refused(
-    store: SqliteStore, wrong: FloatArray, message: str
+    store: AnyStore, wrong: FloatArray, message: str
 ) -> None:
     with pytest.raises(StoreError, match=message):
         store.upsert([image("a.jpg", 1)], wrong)
@@ -266,13 +267,13 @@ def test_vectors_that_cannot_be_are_refused(
 
 
 @pytest.mark.parametrize("query", [np.ones(3, np.float32), np.full(DIM, np.nan, np.float32)])
-def test_a_query_of_another_model_is_refused(store: SqliteStore, query: FloatArray) -> None:
+def test_a_query_of_another_model_is_refused(store: AnyStore, query: FloatArray) -> None:
     store.upsert([image("a.jpg", 1)], vectors(1))
     with pytest.raises(StoreError, match="16 finite numbers"):
         store.nearest(query, top=1)
 
 
-def test_a_filter_that_makes_no_sense_is_refused(store: SqliteStore) -> None:
+def test_a_filter_that_makes_no_sense_is_refused(store: AnyStore) -> None:
     deep: Filter = Exists("taken")
     for _ in range(5000):
         deep = Without(deep)
@@ -294,14 +295,14 @@ def test_a_filter_that_makes_no_sense_is_refused(store: SqliteStore) -> None:
     assert store.count(Either(tuple(Compare("size", "=", n) for n in range(900)))) == 0
 
 
-def test_ids_of_the_deleted_are_not_given_again(store: SqliteStore) -> None:
+def test_ids_of_the_deleted_are_not_given_again(store: AnyStore) -> None:
     (first,) = store.upsert([image("a.jpg", 1)], vectors(1))
     store.delete([first, 99])
 
     assert store.upsert([image("b.jpg", 2)], vectors(2)) == [first + 1]
 
 
-def test_threads_share_one_store(store: SqliteStore) -> None:
+def test_threads_share_one_store(store: AnyStore) -> None:
     """Four threads search while one writes; every answer is whole."""
     store.upsert([image(f"{n}.jpg", n) for n in range(50)], vectors(*range(50)))
     wrong: list[object] = []
@@ -330,9 +331,9 @@ def test_threads_share_one_store(store: SqliteStore) -> None:
 
 
 def test_a_reader_may_not_write_and_a_closed_store_does_nothing(
-    store: SqliteStore, directory: Path
+    store: AnyStore, home: Home
 ) -> None:
-    reader = read(directory)
+    reader = home.read()
     with pytest.raises(StoreError, match="for reading only"):
         reader.upsert([image("a.jpg", 1)], vectors(1))
     reader.close()

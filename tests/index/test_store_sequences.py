@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from miniclip.errors import StoreError
-from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import (
     Below,
     Both,
@@ -32,6 +31,7 @@ from miniclip.index.store import (
     NewImage,
     Without,
 )
+from tests.index.store_kinds import KINDS, AnyStore
 from tests.index.store_values import BEACH, CITY, image, vector, vectors
 
 
@@ -143,10 +143,16 @@ FILTERS = st.recursive(
 class StoreMachine(RuleBasedStateMachine):
     """Drives a store and a dictionary with the same calls, and compares what they say."""
 
+    kind = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.stack.enter_context(pytest.MonkeyPatch.context()).setenv(
+            "MINICLIP_HOME", str(directory / "home")
+        )
+        self.home = KINDS[self.kind](directory)
         self.naive = Naive()
         self.model = BEACH
 
@@ -154,11 +160,12 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.store = self.open()
         self.store.use_model(self.model)
-        self.reader = self.stack.enter_context(SqliteStore.open(self.directory))
+        self.reader = self.home.open()
+        self.stack.callback(self.reader.close)
         self.reader.use_model(self.model)
 
-    def open(self) -> SqliteStore:
-        return SqliteStore.open(self.directory, write=True, graph_from=12)
+    def open(self) -> AnyStore:
+        return self.home.open(write=True, graph_from=12)
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -313,8 +320,15 @@ def ranked(query: int, seeds: Mapping[Any, int]) -> list[Any]:
     return sorted(seeds, key=lambda one: (-cosine(query, seeds[one]), one))
 
 
+class MilvusLiteMachine(StoreMachine):
+    """The same in Milvus Lite."""
+
+    kind = "milvus-lite"
+
+
 TestAnySequence = StoreMachine.TestCase
-TestAnySequence.settings = settings(
+TestAnySequenceInMilvusLite = MilvusLiteMachine.TestCase
+TestAnySequence.settings = TestAnySequenceInMilvusLite.settings = settings(
     max_examples=25, stateful_step_count=20, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip

@@ -31,23 +31,24 @@ class WriterLock:
         self._owner = owner
 
     @classmethod
-    def take(cls, directory: Path) -> WriterLock:
-        """Take the lock at once.
+    def take(cls, directory: Path, index: object = None) -> WriterLock:
+        """Take the lock at once. index: what it protects, for messages, if not the directory.
 
         LockedStoreError with process, host and since when if another holds it; StoreError when the
         directory cannot be written to.
         """
+        index = index or directory
         lock = FileLock(directory / LOCK_FILE, timeout=0, thread_local=False)
         owner = directory / OWNER_FILE
         try:
             lock.acquire()
         except Timeout:
             raise LockedStoreError(
-                f"{_describe(owner)} is writing to the index {directory}; wait until it has ended"
+                f"{_describe(owner)} is writing to the index {index}; wait until it has ended"
             ) from None
         except (OSError, NotImplementedError) as error:
             raise StoreError(
-                f"cannot lock the index {directory} ({error}); check that its folder may be "
+                f"cannot lock the index {index} ({error}); check that its folder may be "
                 "written to, or keep the index elsewhere with --index"
             ) from error
         try:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from miniclip.errors import ConfigError
+from miniclip.index.filter_rules import check
 from miniclip.index.store import (
-    OPERATORS,
-    TEXT_COLUMNS,
     Below,
     Both,
     Column,
@@ -21,9 +19,6 @@ from miniclip.index.store import (
     Filter,
     Without,
 )
-
-MAX_DEPTH = 200  # SQLite takes 1,000 levels of its own, a few to each of ours
-MAX_VALUES = 1_000  # SQLite takes 32,766, slowly
 
 Value = bytes | str | int | float
 
@@ -57,13 +52,17 @@ class Condition(NamedTuple):
     values: tuple[Value, ...]
 
 
-def condition(where: Filter | None, *, depth: int = 0) -> Condition:
+_ALWAYS = Condition("1", ())
+
+
+def condition(where: Filter | None) -> Condition:
     """Return what goes behind WHERE; ConfigError for a filter that no store could answer."""
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"the filter is nested deeper than {MAX_DEPTH} levels; simplify it")
+    check(where)
+    return _condition(where) if where is not None else _ALWAYS
+
+
+def _condition(where: Filter) -> Condition:
     match where:
-        case None:
-            found = Condition("1", ())
         case Compare():
             found = _compare(where)
         case Exists(column):
@@ -71,28 +70,20 @@ def condition(where: Filter | None, *, depth: int = 0) -> Condition:
         case Below(folder):
             found = _below(folder)
         case Both(parts):
-            found = _joined(parts, " AND ", "1", depth)
+            found = _joined(parts, " AND ", "1")
         case Either(parts):
-            found = _joined(parts, " OR ", "0", depth)
+            found = _joined(parts, " OR ", "0")
         case Without(part):
-            inner = condition(part, depth=depth + 1)
+            inner = _condition(part)
             found = Condition(f"NOT ({inner.sql})", inner.values)
     return found
 
 
 def _compare(part: Compare) -> Condition:
     column, operator, value = part.column, part.operator, part.value
-    _check(column)
-    if operator not in OPERATORS:
-        raise ConfigError(f"{operator} is no comparison; use one of {', '.join(OPERATORS)}")
-    if isinstance(value, str) != (column in TEXT_COLUMNS):
-        kind = "a text" if column in TEXT_COLUMNS else "a number"
-        raise ConfigError(f"{column} is compared with {value!r}; give {kind}")
-    if operator == "like" and column not in TEXT_COLUMNS:
-        raise ConfigError(f"{column} is a number; like compares texts")
     # A text travels as bytes: file names need not be UTF-8.
     mark = "CAST(? AS TEXT)" if isinstance(value, str) else "?"
-    bound = _encoded(value) if isinstance(value, str) else _number(value)
+    bound = _encoded(value) if isinstance(value, str) else value
     if column in _ROWS:
         expression, rows = _ROWS[column]
         return Condition(
@@ -102,7 +93,6 @@ def _compare(part: Compare) -> Condition:
 
 
 def _exists(column: Column) -> Condition:
-    _check(column)
     if column in _ROWS:
         return Condition(f"EXISTS (SELECT 1 FROM {_ROWS[column][1]})", ())
     return Condition(f"{_VALUE[column]} IS NOT NULL", ())
@@ -111,7 +101,7 @@ def _exists(column: Column) -> Condition:
 def _below(folder: str) -> Condition:
     """Compare bytes, which the index over (path, member) answers."""
     if not folder:
-        return condition(None)
+        return _ALWAYS
     place, separator = _encoded(folder).rstrip(os.fsencode(os.sep)), os.fsencode(os.sep)
     beyond = place + bytes([separator[0] + 1])
     return Condition(
@@ -120,11 +110,9 @@ def _below(folder: str) -> Condition:
     )
 
 
-def _joined(parts: tuple[Filter, ...], word: str, empty: str, depth: int) -> Condition:
-    inner = [condition(part, depth=depth + 1) for part in parts]
+def _joined(parts: tuple[Filter, ...], word: str, empty: str) -> Condition:
+    inner = [_condition(part) for part in parts]
     values = tuple(value for part in inner for value in part.values)
-    if len(values) > MAX_VALUES:
-        raise ConfigError(f"the filter compares {len(values)} values; use at most {MAX_VALUES}")
     if not inner:
         return Condition(empty, ())
     return Condition(f"({_balanced([part.sql for part in inner], word)})", values)
@@ -140,19 +128,4 @@ def _balanced(parts: list[str], word: str) -> str:
 
 
 def _encoded(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ConfigError(f"the filter holds {text!r}, which is no valid text") from None
-
-
-def _number(value: int | float) -> int | float:
-    if not abs(value) < 1 << 63:
-        raise ConfigError(f"the filter compares with {value:.3g}; use a smaller number")
-    return value
-
-
-def _check(column: Column) -> None:
-    if column not in _VALUE and column not in _ROWS:
-        known = ", ".join((*_VALUE, *_ROWS))
-        raise ConfigError(f"there is no column {column}; use one of {known}")
+    return text.encode("utf-8", "surrogateescape")

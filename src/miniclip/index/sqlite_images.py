@@ -9,29 +9,22 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from miniclip.arrays import IntArray
-from miniclip.errors import StoreError
 from miniclip.index.sqlite_filter import Condition
 from miniclip.index.sqlite_upkeep import new_file
 from miniclip.index.sqlite_vectors import bury
 from miniclip.index.store import ImageRecord, Known, NewImage, Place
+from miniclip.index.store_checks import check_contents
 
 _PLAIN = (
     "content", "size", "mtime_ns", "width", "height", "taken", "camera", "latitude", "longitude",
 )  # fmt: skip
 _GIVEN = "(SELECT value FROM json_each(?))"  # any number of ids in one parameter
-
-
-def check_places(images: Iterable[NewImage]) -> None:
-    """Refuse two images at one place."""
-    for place, count in Counter(image.place for image in images).items():
-        if count > 1:
-            raise StoreError(f"{place} is given {count} times at once; give each place once")
 
 
 def put(db: sqlite3.Connection, images: Sequence[NewImage]) -> tuple[list[int], list[int]]:
@@ -60,12 +53,7 @@ def replace(db: sqlite3.Connection, images: Mapping[int, NewImage]) -> None:
     found = dict(
         db.execute(f"SELECT id, content FROM images WHERE id IN {_GIVEN}", (_json(images),))
     )
-    for number, image in images.items():
-        if found.get(number) != image.content:
-            why = "has another content" if number in found else "does not exist"
-            raise StoreError(
-                f"image {number} {why}, so {image.place} cannot be its new state; upsert it"
-            )
+    check_contents(images, found)
     occupants: list[int] = []
     for image in images.values():
         occupants += [

@@ -21,7 +21,7 @@ from typing import Self
 import numpy as np
 
 from miniclip.arrays import FloatArray, IntArray
-from miniclip.errors import ConfigError, StoreError
+from miniclip.errors import StoreError
 from miniclip.index import sqlite_images as images_of
 from miniclip.index.sqlite_database import Database
 from miniclip.index.sqlite_filter import condition
@@ -39,11 +39,10 @@ from miniclip.index.store import (
     Place,
     Scored,
     ScoredText,
-    UnknownModelError,
 )
+from miniclip.index.store_checks import check_model, check_places, check_top, check_vectors
 
 _PAGE = 4096  # images that `known` fetches at a time
-_UNIT_ERROR = 1e-2
 
 
 class SqliteStore:
@@ -97,20 +96,7 @@ class SqliteStore:
         return self._database.read(answer)
 
     def use_model(self, model: Model) -> None:
-        held = {known.fingerprint: known for known in self.models()}
-        known = held.get(model.fingerprint)
-        if known and known.dim != model.dim:
-            raise StoreError(
-                f"the model {model.name} makes vectors of {model.dim} numbers, but those of the "
-                f"same model in the index {self._directory} have {known.dim}; {REBUILD}"
-            )
-        if not known and not self._database.writable:
-            names = ", ".join(sorted(one.name for one in held.values())) or "no model yet"
-            raise UnknownModelError(
-                f"the index {self._directory} holds vectors of {names}, not of {model.name} "
-                f"({model.fingerprint[:12]}); search with that model, or run miniclip index "
-                "with this one: the index can hold both"
-            )
+        check_model(model, self.models(), self._directory, may_add=self._database.writable)
         images = VectorTable(self._directory, "image", model)
         texts = VectorTable(self._directory, "text", model)
         if self._database.writable:
@@ -134,8 +120,8 @@ class SqliteStore:
 
     def upsert(self, images: Sequence[NewImage], vectors: FloatArray) -> list[int]:
         table, model = self._image_table()
-        _check_vectors(vectors, [image.place for image in images], model)
-        images_of.check_places(images)
+        check_vectors(vectors, [image.place for image in images], model)
+        check_places(images)
         if not images:
             return []
         with self._database.write() as db:
@@ -147,7 +133,7 @@ class SqliteStore:
         return ids
 
     def update(self, images: Mapping[int, NewImage]) -> None:
-        images_of.check_places(images.values())
+        check_places(images.values())
         with self._database.write() as db, transaction(db):
             images_of.replace(db, images)
 
@@ -223,7 +209,7 @@ class SqliteStore:
         where: Filter | None = None,
         exclude: Collection[int] = (),
     ) -> list[Scored]:
-        _check_top(top)
+        check_top(top)
         table, _ = self._image_table()
         which = condition(where) if where else None
         passed = set(exclude)
@@ -237,7 +223,7 @@ class SqliteStore:
         return self._database.read(answer)
 
     def full_text(self, words: str, *, top: int, where: Filter | None = None) -> list[int]:
-        _check_top(top)
+        check_top(top)
         return self._database.read(lambda db: images_of.full_text(db, words, top, condition(where)))
 
     # Captions
@@ -254,7 +240,7 @@ class SqliteStore:
 
     def add_text_vectors(self, texts: Sequence[str], vectors: FloatArray) -> None:
         table, model = self._text_table()
-        _check_vectors(vectors, texts, model)
+        check_vectors(vectors, texts, model)
         number_of = self._database.read(lambda db: images_of.text_ids(db, texts))
         rows = {number_of[text]: row for row, text in enumerate(texts) if text in number_of}
         if not rows:
@@ -265,8 +251,20 @@ class SqliteStore:
             with transaction(db):
                 table.name(db, list(rows), owners, kept)
 
+    def embedded_texts(self) -> Iterator[tuple[list[str], FloatArray]]:
+        table, _ = self._text_table()
+
+        def page(db: sqlite3.Connection) -> tuple[list[int], list[str], FloatArray]:
+            numbers = table.items(db, after=last, limit=_PAGE)
+            return numbers, images_of.texts(db, numbers), table.vectors(db, numbers)
+
+        last = 0
+        while (found := self._database.read(page))[0]:
+            yield found[1:]
+            last = found[0][-1]
+
     def nearest_texts(self, query: FloatArray, *, top: int) -> list[ScoredText]:
-        _check_top(top)
+        check_top(top)
         table, _ = self._text_table()
 
         def answer(db: sqlite3.Connection) -> list[ScoredText]:
@@ -305,23 +303,3 @@ class SqliteStore:
         if self._texts is None or self._model is None:
             raise StoreError("no model is chosen; call use_model first")
         return self._texts, self._model
-
-
-def _check_top(top: int) -> None:
-    if top < 1:
-        raise ConfigError(f"top is {top}; ask for at least 1 result")
-
-
-def _check_vectors(vectors: FloatArray, names: Sequence[object], model: Model) -> None:
-    if vectors.shape != (len(names), model.dim):
-        raise StoreError(
-            f"{vectors.shape} vectors for {len(names)} items of {model.name}, whose vectors have "
-            f"{model.dim} numbers; give one row to each"
-        )
-    lengths = np.linalg.norm(vectors, axis=1)
-    wrong = np.flatnonzero(~(abs(lengths - 1) < _UNIT_ERROR))
-    if len(wrong):
-        raise StoreError(
-            f"the vector of {names[wrong[0]]} has the length {lengths[wrong[0]]:.3g}; "
-            "give rows of length 1"
-        )

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray, unit_rows
-from miniclip.errors import StoreError
 from miniclip.index.nearest import Found, Graph, nearest_rows, rescored
 from miniclip.index.rounded import ROUND_FROM, RoundedRows
 from miniclip.index.sqlite_upkeep import new_file, open_graph
 from miniclip.index.store import REBUILD, DamagedStoreError, Model
+from miniclip.index.store_checks import check_query, no_vector
 from miniclip.index.vector_matrix import HalfArray, append_rows, let_go, map_rows, sync_directory
 
 Kind = Literal["image", "text"]
@@ -134,6 +134,14 @@ class VectorTable:
         kept = {item for (item,) in found}
         return [item for item in items if item in kept]
 
+    def items(self, db: sqlite3.Connection, *, after: int, limit: int) -> list[int]:
+        """Return up to `limit` items that have a vector, ascending, from behind one on."""
+        found = db.execute(
+            "SELECT item FROM vectors WHERE matrix = ? AND item > ? ORDER BY item LIMIT ?",
+            (self.matrix_id(db), after, limit),
+        )
+        return [item for (item,) in found]
+
     def vectors(self, db: sqlite3.Connection, items: Sequence[int]) -> FloatArray:
         """Return (n, D) float32 unit rows in the order of the items."""
         view = self._view(db)
@@ -141,21 +149,14 @@ class VectorTable:
         slot_of = {item: slot for slot, item in found}
         missing = [item for item in items if item not in slot_of]
         if missing:
-            raise StoreError(
-                f"{self._kind} {missing[0]} has no vector of the model {self._model.name}; "
-                "index it first"
-            )
+            raise no_vector(self._kind, missing[0], self._model)
         return unit_rows(view.rows[np.array([slot_of[item] for item in items], dtype=np.int64)])
 
     def nearest(
         self, db: sqlite3.Connection, query: FloatArray, *, top: int, among: IntArray | None = None
     ) -> Scores:
         """Find the `top` closest items, and any as close as the last. among: slots, ascending."""
-        if query.shape != (self._model.dim,) or not np.isfinite(query).all():
-            raise StoreError(
-                f"the query is {query.dtype} {query.shape}; the vectors of {self._model.name} "
-                f"have {self._model.dim} finite numbers: search with the model that made them"
-            )
+        check_query(query, self._model)
         view = self._view(db)
         found = (
             self._by_graph(view, query, top, among)

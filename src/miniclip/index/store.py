@@ -316,6 +316,13 @@ class Store(Protocol):
         """
         ...
 
+    def embedded_texts(self) -> Iterator[tuple[list[str], FloatArray]]:
+        """Iterate over captions that have vectors, page by page, with these (n, D) unit rows.
+
+        One may write meanwhile: captions added since the start may be seen or not.
+        """
+        ...
+
     def nearest_texts(self, query: FloatArray, *, top: int) -> list[ScoredText]:
         """Return the `top` distinct captions closest to the query (D,) float32, unit length."""
         ...
