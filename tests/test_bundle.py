@@ -16,7 +16,14 @@ from miniclip.bundle import Bundle, installed_bundles, write_bundle
 from miniclip.errors import BundleError
 from miniclip.manifest import Manifest, Parity
 from miniclip.tokenizer import TextSpec
-from tests.tiny_bundle import IMAGE_SPEC, MANIFEST, TEXT_SPEC, edit_manifest, tiny_files
+from tests.tiny_bundle import (
+    IMAGE_SPEC,
+    MANIFEST,
+    TEXT_SPEC,
+    edit_manifest,
+    images_alone,
+    tiny_files,
+)
 
 
 @pytest.fixture
@@ -210,6 +217,42 @@ def test_a_missing_or_an_extra_file_is_named(bundle: Bundle) -> None:
 def test_a_manifest_is_checked_when_it_is_made() -> None:
     with pytest.raises(BundleError, match=r"parity\.image_cosine_min is 2"):
         dataclasses.replace(MANIFEST, parity=Parity(2, 1, 1, 1))
+
+
+# Models of images alone
+
+
+def test_a_model_of_images_alone_has_no_text_files(tmp_path: Path) -> None:
+    bundle = images_alone(tmp_path / "images")
+    again = Bundle.open(bundle.directory)
+    assert again == bundle
+    assert again.manifest.text is None
+    assert set(again.files) == {"image.onnx"}
+    assert again.fingerprint == bundle.fingerprint
+
+
+def test_text_files_and_a_text_tower_come_together_or_not_at_all(tmp_path: Path) -> None:
+    bundle = images_alone(tmp_path / "images")
+    with pytest.raises(BundleError, match=r"files lists 'text\.onnx', but text is null"):
+        write_bundle(tmp_path / "other", manifest=bundle.manifest, files=tiny_files())
+    with pytest.raises(BundleError, match="sentences is 1, but the model has no text tower"):
+        dataclasses.replace(MANIFEST, text=None)
+    files = {"image.onnx": tiny_files()["image.onnx"]}
+    with pytest.raises(BundleError, match=r"files lists no text\.onnx"):
+        write_bundle(tmp_path / "other", manifest=MANIFEST, files=files)
+
+
+# Older formats
+
+
+def test_a_bundle_of_the_first_format_is_read(bundle: Bundle) -> None:
+    first = {"image_cosine_min": 0.9998, "text_cosine_min": 0.9993, "samples": 16}
+    edit_manifest(bundle, format_version=1, parity=first)
+    parity = Bundle.open(bundle.directory).manifest.parity
+    assert parity == Parity(0.9998, 0.9993, photos=16, sentences=16)
+    edit_manifest(bundle, parity=first | {"samples": 0})
+    with pytest.raises(BundleError, match=r"parity\.photos is 0"):
+        Bundle.open(bundle.directory)
 
 
 # The fingerprint

@@ -11,19 +11,22 @@ import pytest
 from PIL import Image
 
 from miniclip.bundle import Bundle, write_bundle
+from miniclip.bundle_encoder import IMAGE_BATCH, TEXT_BATCH
 from miniclip.encoder import Encoder
 from miniclip.errors import BundleError, ConfigError, ImageError, TokenizerError
-from miniclip.onnx_encoder import IMAGE_BATCH, TEXT_BATCH, OnnxEncoder
+from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.preprocess import preprocess
 from tests.tiny_bundle import (
     COLOURS,
     IMAGE_SPEC,
     MANIFEST,
     SIDE,
+    TEXT_SPEC,
     WORDS,
     D,
     F,
     image_graph,
+    images_alone,
     text_graph,
     tiny_files,
     word_vectors,
@@ -114,6 +117,16 @@ def test_a_number_is_not_a_text(encoder: OnnxEncoder) -> None:
         encoder.encode_texts(["red", 7])  # type: ignore[list-item]
 
 
+def test_a_model_of_images_alone_refuses_words_by_name(tmp_path: Path) -> None:
+    encoder = OnnxEncoder.open(images_alone(tmp_path / "images"))
+    assert isinstance(encoder, Encoder)
+    embeddings, features = encoder.encode_pixels(photo((255, 0, 0))[None])
+    np.testing.assert_allclose(embeddings, features / np.linalg.norm(features), atol=1e-6)
+    assert encoder.encode_texts([]).shape == (0, F)
+    with pytest.raises(BundleError, match="tiny-images has no text tower; it takes images alone"):
+        encoder.encode_texts(["red"])
+
+
 def test_pixels_of_another_size_are_refused(encoder: OnnxEncoder) -> None:
     with pytest.raises(ImageError, match=r"\(1, 3, 8, 8\).*\(B, 3, 32, 32\)"):
         encoder.encode_pixels(np.zeros((1, 3, 8, 8), dtype=np.float32))
@@ -163,7 +176,7 @@ def test_a_graph_that_contradicts_the_manifest_is_refused(
 
 
 def test_a_token_that_the_graph_does_not_know_is_a_bundle_error(tmp_path: Path) -> None:
-    text = dataclasses.replace(MANIFEST.text, pad="max", pad_id=9_999)
+    text = dataclasses.replace(TEXT_SPEC, pad="max", pad_id=9_999)
     bundle = write_bundle(
         tmp_path / "tiny", manifest=dataclasses.replace(MANIFEST, text=text), files=tiny_files()
     )

@@ -9,6 +9,7 @@ nearest to "red", and a sentence without a colour is as near to any picture.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,24 @@ MANIFEST = Manifest(
 def build_tiny_bundle(directory: Path) -> Bundle:
     """Write the bundle to `directory` and open it."""
     return write_bundle(directory, manifest=MANIFEST, files=tiny_files())
+
+
+def images_alone(directory: Path) -> Bundle:
+    """Write the image half as a bundle of its own, whose embedding is its features."""
+    manifest = replace(
+        MANIFEST,
+        name="tiny-images",
+        embedding_dim=F,
+        text=None,
+        parity=Parity(image_cosine_min=1.0, text_cosine_min=None, photos=1, sentences=0),
+    )
+    proto = onnx.load_from_string(image_graph())
+    proto.graph.node[-1].CopyFrom(helper.make_node("Identity", ["features"], ["embedding"]))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = F
+    del proto.graph.initializer[:]
+    return write_bundle(
+        directory, manifest=manifest, files={"image.onnx": proto.SerializeToString()}
+    )
 
 
 def tiny_files() -> dict[str, bytes]:

@@ -23,6 +23,7 @@ from miniclip.cli import (
     match,
     models,
     search,
+    share,
     train,
     transfer,
 )
@@ -57,6 +58,7 @@ app.command()(train.train)
 app.add_typer(evaluate.app)
 app.command()(export.export)
 app.command()(pull_verb.pull)
+app.command()(share.share)
 app.command()(models.models)
 
 

@@ -121,7 +121,7 @@ def read_parity(bundle: Bundle) -> ProbeVectors | None:
         return None
     path = bundle.path(PARITY_FILE)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if int(arrays["version"]) != PROBES_VERSION:
                 _log.info("%s is about other probes and is not checked", path)
                 return None

@@ -65,4 +65,5 @@ def _head(settings: Head, features: int, embedding: int) -> nn.Module:
         hidden=settings.hidden,
         dropout=settings.dropout,
         norm=settings.norm,
+        bias=settings.bias,
     )

@@ -1,6 +1,6 @@
 """Projection heads: from a tower's features (B, F) to the shared space (B, D), not yet unit length.
 
-linear      x W + b, as in CLIP (arXiv 2103.00020).
+linear      x W + b, or x W, as in CLIP (arXiv 2103.00020).
 mlp         Linear, GELU, dropout, Linear, as in SimCLR (arXiv 2002.05709) with GELU for ReLU.
 residual    linear plus mlp: the linear map learns first, the mlp what it cannot say. The mlp's last
             layer starts at zero, so that training starts as the linear head.
@@ -59,10 +59,12 @@ def build_head(
     hidden: int = 1024,
     dropout: float = 0.1,
     norm: bool = False,
+    bias: bool = True,
 ) -> nn.Module:
     """Build a head with fresh weights.
 
-    features: F; embedding: D; hidden: width of the mlp; norm: end with a LayerNorm.
+    features: F; embedding: D; hidden: width of the mlp; norm: end with a LayerNorm; bias:
+    whether a linear head adds b.
     TrainingError for an unknown kind or a value out of range.
     """
     if kind not in get_args(HeadKind):
@@ -72,11 +74,13 @@ def build_head(
             raise TrainingError(f"head: {name} is {size}; give a whole number from 1 up")
     if not 0 <= dropout < 1:
         raise TrainingError(f"head: dropout is {dropout}; give a share from 0 to below 1")
+    if kind != "linear" and not bias:
+        raise TrainingError(f"head: bias is false, but kind is {kind!r}; only 'linear' can do so")
     if kind == "projection":
         return ProjectionHead(features, embedding, dropout=dropout)
     head: nn.Module
     if kind == "linear":
-        head = nn.Linear(features, embedding)
+        head = nn.Linear(features, embedding, bias=bias)
     elif kind == "mlp":
         head = _mlp(features, embedding, hidden=hidden, dropout=dropout)
     else:

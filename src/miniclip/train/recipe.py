@@ -66,6 +66,7 @@ class Head:
     hidden: int = 1024
     dropout: float = 0.1
     norm: bool = False
+    bias: bool = True
 
 
 @dataclass(frozen=True)
