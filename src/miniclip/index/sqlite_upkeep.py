@@ -24,7 +24,7 @@ from miniclip.index.sqlite_schema import transaction
 from miniclip.index.store import REBUILD, DamagedStoreError
 from miniclip.index.vector_matrix import append_rows, map_rows, sync_directory
 
-GRAPH_FROM = 250_000  # rows from which a graph pays; see docs/store.md
+GRAPH_FROM = 500_000  # rows from which a graph pays; see docs/store.md
 _TAIL_SHARE = 0.05  # of all rows: as many may be missing from the graph and searched exactly
 _DEAD_SHARE = 0.25  # of all rows: as many may be dead before the file is copied without them
 _COPY_ROWS = 65536
