@@ -35,7 +35,8 @@ TRAINING = {
 WEB = {"fastapi", "starlette", "uvicorn", "gradio", "flask", "aiohttp", "streamlit"}
 # Foreign package -> the only places that may import it.
 HOMES_OF = {
-    "onnxruntime": ("onnx_encoder.py",),
+    "onnxruntime": ("onnx_encoder.py", "quantize/"),
+    "openvino": ("openvino_encoder.py",),
     "huggingface_hub": ("pull/hub.py",),
     **dict.fromkeys(TRAINING, ("train/",)),
     **dict.fromkeys(WEB, ("serve/",)),

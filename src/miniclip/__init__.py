@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from miniclip.errors import MiniClipError
     from miniclip.images import ImageSource
     from miniclip.index.scan import find_images
-    from miniclip.onnx_encoder import OnnxEncoder, load_encoder
+    from miniclip.onnx_encoder import OnnxEncoder
+    from miniclip.runtimes import load_encoder
     from miniclip.zeroshot import class_vectors, probabilities
 
 __version__ = "0.1.0"
@@ -51,7 +52,7 @@ _MODULE_OF = {
     "embed_all": "embed",
     "embed_stream": "embed",
     "find_images": "index.scan",
-    "load_encoder": "onnx_encoder",
+    "load_encoder": "runtimes",
     "probabilities": "zeroshot",
     "read_captions": "datasets.captions",
 }

@@ -21,13 +21,13 @@ from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError
 from miniclip.images import ImageSource
 from miniclip.index.vector_cache import VectorCache
-from miniclip.onnx_encoder import load_encoder
 from miniclip.probe.calibration import fit_temperature, softmax
 from miniclip.probe.cross_fit import cross_fit, training_rows, view_scores
 from miniclip.probe.duplicates import find_repeats
 from miniclip.probe.learn import DEFAULT_HEAD, HeadChoice, head_fitter
 from miniclip.probe.splits import make_folds
 from miniclip.probe.table import FeatureTable, read_table
+from miniclip.runtimes import load_encoder
 from miniclip.views import named_views
 
 Paths = Sequence[str | PathLike[str]] | NDArray[Any]

@@ -33,7 +33,7 @@ from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import Filter, ImageRecord, Model, Place, ScoredText, Store
 from miniclip.index.sync import Progress, SyncResult, sync
 from miniclip.index.vector_cache import VectorCache
-from miniclip.onnx_encoder import load_encoder
+from miniclip.runtimes import load_encoder
 
 Folders = Path | str | Sequence[Path | str]
 ROOTS = "roots"

@@ -15,8 +15,9 @@ import torch
 from miniclip.arrays import unit_rows
 from miniclip.embed import embed_all
 from miniclip.errors import ConfigError, TrainingError
-from miniclip.onnx_encoder import OnnxEncoder, load_encoder
+from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.probe.heads.head import Rows
+from miniclip.runtimes import load_encoder
 from miniclip.train.finetune.feed import LabelledSources
 from miniclip.train.finetune.run import CHECKPOINT_FILE, RESULT_FILE, Tuned, finetune
 from miniclip.train.finetune.settings import FinetuneSettings, finetune_settings

@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from miniclip.arrays import FloatArray
+from miniclip.bundle_encoder import IMAGE_BATCH
 from miniclip.errors import BundleError, ExportError
-from miniclip.onnx_encoder import IMAGE_BATCH, OnnxGraph
+from miniclip.onnx_encoder import OnnxGraph
 from miniclip.train.data.feature_cache import Half, Run
 from miniclip.train.export.onnx_graphs import trunk_graph
 
