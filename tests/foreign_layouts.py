@@ -48,39 +48,33 @@ class Projected(nn.Module):
         return found.last_hidden_state, self.projection(found.pooler_output)
 
 
-def transformers_js(checkpoint: Path, directory: Path, *, combined: bool = True) -> Path:
-    """Write the small files, and onnx/{vision_model,text_model,model}.onnx of a CLIP."""
+def transformers_js(checkpoint: Path, directory: Path, *, split: bool, combined: bool) -> Path:
+    """Write the small files, and onnx/{vision_model,text_model}.onnx or onnx/model.onnx or both."""
     (directory / "onnx").mkdir(parents=True)
     for name in SMALL_FILES:
         shutil.copyfile(checkpoint / name, directory / name)
-    model = transformers.CLIPModel.from_pretrained(checkpoint).eval()
-    export(
-        Projected(model.vision_model, model.visual_projection),
-        directory / "onnx" / "vision_model.onnx",
-        {"pixel_values": pixels()},
-        ["last_hidden_state", "image_embeds"],
-    )
-    export(
-        Projected(model.text_model, model.text_projection),
-        directory / "onnx" / "text_model.onnx",
-        {"input_ids": tokens()},
-        ["last_hidden_state", "text_embeds"],
-    )
-    if combined:
-        combined_graph(checkpoint, directory / "onnx" / "model.onnx")
-    return directory
-
-
-def combined_graph(checkpoint: Path, path: Path) -> None:
-    """Write the graph of both towers and their logits, as the exporter of optimum does."""
-    names = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
-    inputs = {
-        "input_ids": tokens(),
-        "pixel_values": pixels(),
-        "attention_mask": torch.ones(2, 8, dtype=torch.int64),
-    }
     model = transformers.AutoModel.from_pretrained(checkpoint).eval()
-    export(Outputs(model, list(inputs), names), path, inputs, names)
+    ids = tokens(8 if hasattr(model, "text_projection") else 64)  # SigLIP's are always 64
+    if split:
+        for tower, projection, feed, kind in (
+            ("vision", "visual_projection", {"pixel_values": pixels()}, "image"),
+            ("text", "text_projection", {"input_ids": ids}, "text"),
+        ):
+            part = getattr(model, f"{tower}_model")
+            path = directory / "onnx" / f"{tower}_model.onnx"
+            if hasattr(model, projection):
+                wrapped: nn.Module = Projected(part, getattr(model, projection))
+                export(wrapped, path, feed, ["last_hidden_state", f"{kind}_embeds"])
+            else:  # SigLIP: the pooled output is the embedding
+                names = ["last_hidden_state", "pooler_output"]
+                export(Outputs(part, list(feed), names), path, feed, names)
+    if combined:
+        names = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
+        feed = {"input_ids": ids, "pixel_values": pixels()}
+        if hasattr(model, "text_projection"):
+            feed["attention_mask"] = torch.ones_like(ids)
+        export(Outputs(model, list(feed), names), directory / "onnx" / "model.onnx", feed, names)
+    return directory
 
 
 def immich(checkpoint: Path, directory: Path) -> Path:
@@ -88,25 +82,15 @@ def immich(checkpoint: Path, directory: Path) -> Path:
     for folder in ("visual", "textual"):
         (directory / folder).mkdir(parents=True)
     model = transformers.CLIPModel.from_pretrained(checkpoint).eval()
-    export(
-        Unit(model.vision_model, model.visual_projection),
-        directory / "visual" / "model.onnx",
-        {"image": pixels()[:1]},
-        ["embedding"],
-        free=False,
-    )
-    ids = torch.full((1, CONTEXT), 5, dtype=torch.int32)
-    export(
-        Unit(model.text_model, model.text_projection),
-        directory / "textual" / "model.onnx",
-        {"text": ids},
-        ["embedding"],
-        free=False,
-    )
+    for tower, projection, folder, feed in (
+        (model.vision_model, model.visual_projection, "visual", {"image": pixels()[:1]}),
+        (model.text_model, model.text_projection, "textual", {"text": tokens(CONTEXT)[:1].int()}),
+    ):
+        path = directory / folder / "model.onnx"
+        export(Unit(tower, projection), path, feed, ["embedding"], free=False)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(checkpoint / name, directory / "textual" / name)
     processor = json.loads((checkpoint / "preprocessor_config.json").read_text())
-    text = model.config.text_config
     write_json(
         directory / "visual" / "preprocess_cfg.json",
         {
@@ -119,12 +103,13 @@ def immich(checkpoint: Path, directory: Path) -> Path:
             "fill_color": 0,
         },
     )
+    rows = model.config.text_config.vocab_size
     write_json(
         directory / "config.json",
         {
             "embed_dim": model.config.projection_dim,
             "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 64, "patch_size": 8},
-            "text_cfg": {"context_length": CONTEXT, "vocab_size": text.vocab_size, "layers": 2},
+            "text_cfg": {"context_length": CONTEXT, "vocab_size": rows, "layers": 2},
         },
     )
     return directory
@@ -171,8 +156,14 @@ def pixels() -> Tensor:
     return torch.zeros(2, 3, SIDE, SIDE)
 
 
-def tokens() -> Tensor:
-    return torch.full((2, 8), 5, dtype=torch.int64)
+def tokens(length: int = 8) -> Tensor:
+    return torch.full((2, length), 5, dtype=torch.int64)
+
+
+def names_of(directory: Path) -> list[str]:
+    """Name all files, relative to a directory."""
+    paths = (path for path in directory.rglob("*") if path.is_file())
+    return sorted(path.relative_to(directory).as_posix() for path in paths)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -204,8 +204,8 @@ def _load_weights(proto: onnx.ModelProto, folder: Path) -> None:
             tensor.raw_data = stream.read(lies.length if lies.length else -1)
         if lies.length and len(tensor.raw_data) != lies.length:
             raise ValueError(f"{lies.location} ends too early")
-        tensor.data_location = TensorProto.DEFAULT
-        del tensor.external_data[:]
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
 
 
 def _ports(where: str, graph: onnx.GraphProto) -> dict[str, Port]:

@@ -79,8 +79,9 @@ def graph_files(names: Collection[str], precision: Precision) -> list[str]:
     found = {known: _graphs_in(names, known) for known in get_args(Precision)}
     if not found[precision]:
         there = " or ".join(known for known in found if found[known])
+        graphs = ", ".join(sorted(name for name in names if _is_graph(name)))
         raise BundleError(
-            f"the folder onnx/ has no graphs of both towers in {precision}; "
+            f"there are no graphs of both towers in {precision}, but {graphs}; "
             + (f"choose --precision {there}" if there else "choose another source")
         )
     return found[precision]

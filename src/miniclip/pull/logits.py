@@ -51,10 +51,10 @@ def logits_of_graph(proto: onnx.ModelProto) -> Logits | None:
     logits = np.asarray(logits, dtype=np.float64)
     if logits.shape != (2, 2):
         return None
+    if name == "logits_per_text":
+        logits = logits.T
     found = Logits(float(logits[0, 0] - logits[0, 1]), float(logits[0, 1]))
     expected = found.scale * cosines + found.bias
-    if name == "logits_per_text":
-        expected = expected.T
     return found if found.scale > 0 and np.allclose(logits, expected, rtol=1e-3) else None
 
 

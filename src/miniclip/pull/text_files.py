@@ -59,8 +59,7 @@ def read_texts(directory: Path, demands: Demands, *, clean: str | None = None) -
     config = Document.read(directory / CONFIG_FILE)
     core = _read_core(directory / TOKENIZER_FILE)
     pad_id = _special_id(core, config, "pad_token")
-    if demands.ends is not None:
-        _check_ends(core, config, demands.ends)
+    _check_ends(core, config, demands.ends)
     _check_case(core, config)
     _check_rows(core, demands.rows)
     spec = TextSpec(_context_length(demands), pad=demands.pads, pad_id=pad_id)
@@ -97,14 +96,24 @@ def _special_id(core: tokenizers.Tokenizer, config: Document, key: str) -> int:
     return int(found)
 
 
-def _check_ends(core: tokenizers.Tokenizer, config: Document, ends: Sequence[str]) -> None:
+def _check_ends(core: tokenizers.Tokenizer, config: Document, ends: Sequence[str] | None) -> None:
+    """Compare the tokens of an empty text with those that the settings name."""
     ids = core.encode("").ids
-    wanted = [_special_id(core, config, key) for key in ends]
-    if ids != wanted:
-        raise BundleError(
-            f"{TOKENIZER_FILE} turns an empty text into the tokens {ids}, but {config.where} says "
-            f"{', '.join(ends)}, which are {wanted}; correct the one that is wrong"
-        )
+    if ends is not None:
+        wanted = [_special_id(core, config, key) for key in ends]
+        if ids != wanted:
+            raise BundleError(
+                f"{TOKENIZER_FILE} turns an empty text into the tokens {ids}, but {config.where} "
+                f"says {', '.join(ends)}, which are {wanted}; correct the one that is wrong"
+            )
+    for end, found in (("bos", ids[:1]), ("eos", ids[-1:])):
+        if config.says(f"add_{end}_token"):
+            adds = found == [_special_id(core, config, f"{end}_token")]
+            if config.need_as(f"add_{end}_token", bool) is not adds:
+                raise BundleError(
+                    f"{config.where} says add_{end}_token = {not adds}, but {TOKENIZER_FILE} turns "
+                    f"an empty text into the tokens {ids}; correct the one that is wrong"
+                )
 
 
 def _check_case(core: tokenizers.Tokenizer, config: Document) -> None:

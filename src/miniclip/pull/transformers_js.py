@@ -30,10 +30,11 @@ class _Family:
     """What models of one `model_type` have in common.
 
     outputs: embeddings of images and texts; pads: as `TextSpec.pad`; causal: whether a token sees
-    only those before it, so that padding needs no mask; ends: special tokens around every text.
+    only those before it, so that padding needs no mask; ends: special tokens around every text,
+    None where that varies.
     """
 
-    ends: tuple[str, ...]
+    ends: tuple[str, ...] | None
     outputs: tuple[tuple[str, str], ...] = (_PROJECTED,)
     pads: Padding = "longest"
     causal: bool = False
@@ -41,8 +42,8 @@ class _Family:
 
 _FAMILIES = {
     "clip": _Family(("bos_token", "eos_token"), causal=True),
-    "siglip": _Family(("eos_token",), (_PROJECTED, _POOLED), pads="max"),
-    "siglip2": _Family(("eos_token",), (_PROJECTED, _POOLED), pads="max"),
+    "siglip": _Family(None, (_PROJECTED, _POOLED), pads="max"),
+    "siglip2": _Family(None, (_PROJECTED, _POOLED), pads="max"),
     "chinese_clip": _Family(("cls_token", "sep_token")),
     "vision-text-dual-encoder": _Family(("cls_token", "sep_token")),
 }
