@@ -16,7 +16,7 @@ from miniclip.errors import BundleError
 
 FILE = "README.md"
 UNKNOWN = "unknown"
-_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 
 # Identifiers of SPDX whose terms allow commercial use.
 _OPEN = {

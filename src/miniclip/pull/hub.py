@@ -39,10 +39,12 @@ _T = TypeVar("_T")
 class Repository:
     """A repository at one commit.
 
-    files: their names; reached: False when the cache was asked for want of a network.
+    revision: the branch, tag or commit that was asked for, None for the main branch; files: their
+    names; reached: False when the cache was asked for want of a network.
     """
 
     name: str
+    revision: str | None
     commit: str
     files: tuple[str, ...]
     reached: bool
@@ -71,7 +73,7 @@ def look_up(name: str, revision: str | None = None) -> Repository:
         except Exception as error:  # no answer, in one of many ways
             return _look_into_cache(name, revision, error)
     files = tuple(sorted(sibling.rfilename for sibling in info.siblings or ()))
-    return Repository(name, str(info.sha), files, reached=True)
+    return Repository(name, revision, str(info.sha), files, reached=True)
 
 
 def download(repository: Repository, files: Sequence[str], *, progress: bool = False) -> Path:
@@ -84,14 +86,18 @@ def download(repository: Repository, files: Sequence[str], *, progress: bool = F
         hub.utils.enable_progress_bars()
     else:
         hub.utils.disable_progress_bars()
-    with _translated(repository.name, repository.commit):
-        directory = hub.snapshot_download(
-            repository.name,
-            revision=repository.commit,
-            allow_patterns=[_literal(name) for name in files],
-            local_files_only=not repository.reached,
+    with _translated(repository.name, repository.revision):
+        directory = Path(
+            hub.snapshot_download(
+                repository.name,
+                revision=repository.revision,  # the cache remembers what a branch stood for
+                allow_patterns=[_literal(name) for name in files],
+                local_files_only=not repository.reached,
+            )
         )
-    return Path(directory)
+    if directory.name != repository.commit:
+        raise BundleError(f"{repository.name} was changed just now; run the command again")
+    return directory
 
 
 def _look_into_cache(name: str, revision: str | None, error: Exception) -> Repository:
@@ -108,7 +114,7 @@ def _look_into_cache(name: str, revision: str | None, error: Exception) -> Repos
             f"'hf download {name} --local-dir DIR', bring DIR here, and run 'miniclip pull DIR'"
         ) from absent
     files = sorted(path.relative_to(found).as_posix() for path in found.rglob("*"))
-    return Repository(name, found.name, tuple(files), reached=False)
+    return Repository(name, revision, found.name, tuple(files), reached=False)
 
 
 def _within(seconds: float, ask: Callable[[], _T]) -> _T:
