@@ -78,7 +78,7 @@ class Bench:
         return tuple(rivals)
 
     def presets(self, learnt: Learnt) -> PresetComparison | None:
-        """Train both presets of the MLP on the same folds, if that was asked for."""
+        """Train both presets of the MLP on the same images, if that was asked for."""
         if not self.settings.compare_presets or self.trainer is None:
             return None
         self.say("training both presets")

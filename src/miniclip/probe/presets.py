@@ -1,20 +1,20 @@
-"""Two ways to train an MLP head on the same folds, their curves side by side.
+"""Two ways to train an MLP head on the same images, their curves side by side.
 
-The held-out fold of each training draws its validation curve and chooses nothing, so the scores at
-the end are held out all the same. The training itself is handed in.
+As those did who proposed them: on the features of the last layer, with one part of the images held
+out. That part draws the validation curve and chooses nothing, so the scores at the end are held out
+all the same. With folds it is the first of them: the presets train for minutes, and not to choose
+one of them but to show what they do. The training itself is handed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from miniclip.arrays import IntArray
 from miniclip.probe.calibration import softmax
 from miniclip.probe.comparison import compare
 from miniclip.probe.cross_fit import training_rows, view_scores
-from miniclip.probe.learn import EpochCurves, Learnt, MlpTrainer
+from miniclip.probe.learn import Learnt, MlpTrainer
 from miniclip.probe.prepare import Prepared
 from miniclip.probe.results import Curves, PresetComparison, PresetRun
 from miniclip.probe.scores import score_classifier
@@ -31,43 +31,47 @@ def compare_presets(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> PresetComparison:
-    """Train both presets on the folds of `learnt` and compare what they end with.
+    """Train both presets on what one head of `learnt` learned from; compare what they end with.
 
     overrides: "key=value" for the settings of both. progress: called with the trainings done.
     """
-    labels, group = prepared.labels[learnt.rows], prepared.group[learnt.rows]
+    table = prepared.table.first_part()
+    train, held = _split(learnt)
+    labels, group = prepared.labels[held], prepared.group[held]
+    rows, row_labels, _ = training_rows(table, prepared.labels, prepared.group, train)
     runs: list[PresetRun] = []
     answers: list[IntArray] = []
-    done = 0
-    for preset in PRESETS:
-        scores = np.empty_like(learnt.scores)
-        curves: list[EpochCurves] = []
-        for train, inside in _rounds(learnt):
-            rows, row_labels, _ = training_rows(
-                prepared.table, prepared.labels, prepared.group, train
-            )
-            held = learnt.rows[inside]
-            trained = trainer(
-                (rows.features, row_labels),
-                (prepared.table.features[0, held], prepared.labels[held]),
-                classes=len(prepared.classes),
-                preset=preset,
-                overrides=overrides,
-                seed=seed,
-            )
-            scores[inside] = view_scores(trained.head, prepared.table, held)
-            curves.append(trained.curves)
-            done += 1
-            if progress:
-                progress(done)
+    for done, preset in enumerate(PRESETS, start=1):
+        trained = trainer(
+            (rows.features, row_labels),
+            (table.features[0, held], labels),
+            classes=len(prepared.classes),
+            preset=preset,
+            overrides=overrides,
+            seed=seed,
+        )
+        scores = view_scores(trained.head, table, held)
         found = score_classifier(softmax(scores), labels, prepared.classes, group, seed=seed)
-        mean = mean_curves(curves)
+        curves = trained.curves
+        drawn = Curves(
+            tuple(curves.train_loss),
+            tuple(curves.validation_loss),
+            tuple(curves.train_accuracy),
+            tuple(curves.validation_accuracy),
+        )
         runs.append(
             PresetRun(
-                preset, dict(trained.head.settings), found.accuracy, found.macro_f1, mean, mean.rise
+                preset,
+                dict(trained.head.settings),
+                found.accuracy,
+                found.macro_f1,
+                drawn,
+                drawn.rise,
             )
         )
         answers.append(scores.argmax(axis=1))
+        if progress:
+            progress(done)
     first, second = runs
     return PresetComparison(
         runs=tuple(runs),
@@ -76,19 +80,9 @@ def compare_presets(
     )
 
 
-def mean_curves(curves: Sequence[EpochCurves]) -> Curves:
-    """Average curves of several trainings, epoch by epoch, as far as the shortest goes."""
-    parts = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
-    epochs = min(len(one.train_loss) for one in curves)
-    means = [
-        np.mean([getattr(one, part)[:epochs] for one in curves], axis=0).tolist() for part in parts
-    ]
-    return Curves(*map(tuple, means))
-
-
-def _rounds(learnt: Learnt) -> list[tuple[IntArray, IntArray]]:
-    """Row numbers to train on, and places (H,) that are held out, of each training."""
+def _split(learnt: Learnt) -> tuple[IntArray, IntArray]:
+    """Row numbers to train on, and those held out."""
     if not learnt.cross_fitted:
-        return [(learnt.learnt_from, np.arange(len(learnt.rows)))]
-    folds = [learnt.fold_of == fold for fold in np.unique(learnt.fold_of)]
-    return [(learnt.rows[~inside], np.flatnonzero(inside)) for inside in folds]
+        return learnt.learnt_from, learnt.rows
+    held = learnt.fold_of == learnt.fold_of.min()
+    return learnt.rows[~held], learnt.rows[held]

@@ -200,7 +200,7 @@ class LabelDoubt:
 
 @dataclass(frozen=True)
 class Curves:
-    """Loss and accuracy after each of E epochs, the mean over folds; each a tuple of E numbers."""
+    """Loss and accuracy after each of E epochs; each a tuple of E numbers."""
 
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]

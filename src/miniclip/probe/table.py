@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,14 @@ class FeatureTable:
     @property
     def pooled(self) -> FloatArray:
         """(N, F') of the plain view: the first part, whose cosine says how alike two images are."""
-        return self.features[0, :, : self.parts[0] if self.parts else None]
+        return self.first_part().features[0]
+
+    def first_part(self) -> FeatureTable:
+        """Return the table with the features of the last layer alone."""
+        if len(self.parts) < 2:
+            return self
+        width = self.parts[0]
+        return replace(self, features=self.features[..., :width], parts=(width,))
 
     def rows(self, index: IntArray) -> FeatureTable:
         """Return the table of some of the images: index (M,) integers, or (N,) bool."""

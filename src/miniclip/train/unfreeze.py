@@ -78,9 +78,9 @@ def fit_unfrozen(
         validation=train[inner == 0],
     )
     check_classes(before, images.train)
-    pooled = replace(before.table, features=before.table.pooled[None], parts=())
     # Textures of the frozen tower say nothing of a tuned one: the head starts without them.
-    rows, of_rows, groups = training_rows(pooled, before.labels, before.group, images.train)
+    table = before.table.first_part()
+    rows, of_rows, groups = training_rows(table, before.labels, before.group, images.train)
     head = fit_head(
         "logistic", rows, of_rows, len(before.classes), seed=settings.seed, groups=groups
     )

@@ -99,7 +99,7 @@ def test_given_parts_are_kept_and_a_second_run_ends_the_same(
         assert one == two
 
 
-def test_both_presets_are_compared_on_the_same_folds(
+def test_both_presets_are_compared_on_the_same_images(
     case: Case, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said = run(
