@@ -149,7 +149,7 @@ def test_only_rgb_is_taken() -> None:
 # -- the spec
 
 
-@pytest.mark.parametrize("spec", [SQUASH, SHORTEST])
+@pytest.mark.parametrize("spec", [SQUASH, SHORTEST, replace(SQUASH, resize="patches", patch=8)])
 def test_a_spec_survives_json(spec: ImageSpec) -> None:
     assert ImageSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
@@ -162,7 +162,11 @@ def test_a_spec_survives_json(spec: ImageSpec) -> None:
         ({"side": True}, "side is True"),
         ({"resize": "stretch"}, "resize is 'stretch'; choose one of squash, shortest"),
         ({"resize": ["squash"]}, "resize is"),
-        ({"resize_side": 30}, "resize_side is 30 but side is 24"),
+        ({"resize_side": 20}, "smaller than side 24"),
+        ({"patch": 8}, "patch is 8 but resize is 'squash'"),
+        ({"resize": "patches"}, "patch is None but resize is 'patches'"),
+        ({"resize": "patches", "patch": 7}, "patch is 7; give a whole number that divides"),
+        ({"resize": "patches", "patch": 8, "resize_side": 30}, "resize_side is 30 but side is 24"),
         ({"resize": "shortest", "resize_side": 20}, "smaller than side 24"),
         ({"interpolation": "nearest"}, "interpolation is 'nearest'"),
         ({"mean": [0.5]}, "mean is"),
@@ -199,6 +203,12 @@ def test_an_odd_rest_is_halved_as_the_original_library_does(
     pixels = preprocess(image, replace(SHORTEST, crop=crop))
 
     assert np.array_equal(pixels, preprocess(image.crop((left, 2, left + 24, 26)), SQUASH))
+
+
+def test_a_squashed_picture_may_be_cut_too() -> None:
+    image = picture(50, 31)
+    square = preprocess(image, replace(SQUASH, side=30, resize_side=30))
+    assert np.array_equal(preprocess(image, replace(SQUASH, resize_side=30)), square[:, 3:27, 3:27])
 
 
 def test_a_spec_says_how_it_cuts_only_where_that_is_unusual() -> None:

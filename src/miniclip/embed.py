@@ -144,10 +144,9 @@ def _stream(
     batch_size: int,
     progress: Progress,
 ) -> Generator[Embedded | Skipped]:
-    side = encoder.image_spec.side
     kept: list[ImageSource] = []
     # A fresh buffer per batch would be simpler, but page faults on 26 MB cost as much as decoding.
-    pixels = np.zeros((batch_size, 3, side, side), dtype=np.float32)
+    pixels = np.zeros((batch_size, *encoder.image_spec.shape), dtype=np.float32)
     done = 0
     with closing(decoded):
         for source, ready in decoded:

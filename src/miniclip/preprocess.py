@@ -16,6 +16,7 @@ from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.errors import ConfigError
+from miniclip.patches import in_patches
 
 Triple = tuple[float, float, float]
 
@@ -36,7 +37,7 @@ class ImageSpec:
     side:          S, the side of the square that the model sees, in pixels.
     resize:        "squash" stretches the whole picture to a square of `resize_side`, "shortest"
                    scales its shortest edge to `resize_side`; both cut the central S x S out.
-                   "patches" keeps its shape, in as many patches as cover S x S (see `patches`).
+                   "patches" keeps its shape, in as many patches as cover S x S (see `patches.py`).
     resize_side:   before the cut, at least `side`; with "patches" equal to `side`.
     interpolation: "bicubic", "bilinear" or "lanczos", antialiased as in Pillow.
     mean, std:     per channel R, G, B, in units of a pixel scaled to 0..1.
@@ -143,7 +144,10 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
         )
     factor, offset = _affine(spec.mean, spec.std)
     if spec.patch is not None:
-        return in_patches(image, spec.side, spec.patch, _FILTERS[spec.interpolation], factor, offset)
+        kernel = _FILTERS[spec.interpolation]
+        return in_patches(
+            image, side=spec.side, patch=spec.patch, kernel=kernel, factor=factor, offset=offset
+        )
     pixels = np.asarray(_square(image, spec)).transpose(2, 0, 1)
     out = np.empty(spec.shape, dtype=np.float32)
     np.multiply(pixels, factor, out=out)
@@ -166,6 +170,8 @@ def _square(image: Image.Image, spec: ImageSpec) -> Image.Image:
     spare = (width - spec.side, height - spec.side)
     left, top = (round(n / 2) if spec.crop == "round" else n // 2 for n in spare)
     resized = image.resize((width, height), kernel)
+    if not any(spare):
+        return resized
     return resized.crop((left, top, left + spec.side, top + spec.side))
 
 

@@ -68,7 +68,7 @@ class Document:
             value = float(value)
         if type(value) is not kind:
             raise self.foreign(key, f"a value of type {kind.__name__}")
-        return value  # type: ignore[no-any-return] -- just proved
+        return value
 
     def part(self, key: str) -> Document:
         """Return a table within the table. BundleError when it is missing or something else."""

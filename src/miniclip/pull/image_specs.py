@@ -7,6 +7,7 @@ word. Whether the values are usual for a family of models is the business of `pu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ from miniclip.pull.documents import Document
 
 FILE = "preprocessor_config.json"
 NESTED_FILE = "processor_config.json"  # of transformers 5: {"image_processor": {...}, ...}
+_NESTED_KEY = "image_processor"
 
 _FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # the numbers of PIL.Image.Resampling
 _CROPS_BY_FRACTION = "ConvNext"  # its processors scale to size / crop_pct, then cut
@@ -27,6 +29,7 @@ _READ = {
     *_TYPE_KEYS,
     *("size", "crop_size", "crop_pct", "do_center_crop", "do_resize", "resample"),
     *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
+    *("patch_size", "max_num_patches"),
 }
 _HARMLESS = {  # they speak of the caller's arguments, of batching, or of pictures that are not RGB
     *("processor_class", "_processor_class", "_valid_processor_keys", "do_convert_rgb"),
@@ -37,26 +40,33 @@ _HARMLESS = {  # they speak of the caller's arguments, of batching, or of pictur
 
 class _Geometry(NamedTuple):
     side: int
-    resize: Literal["squash", "shortest"]
+    resize: Literal["squash", "shortest", "patches"]
     resize_side: int
+    patch: int | None = None
 
 
 def read_preprocessor(directory: Path) -> Document:
     """Find what a checkpoint says of its pixels. BundleError for nothing, or two that differ."""
     plain = Document.read_if_there(directory / FILE)
     outer = Document.read_if_there(directory / NESTED_FILE)
-    nested = outer.part("image_processor") if outer and outer.says("image_processor") else None
+    return choose_preprocessor(plain, outer, str(directory))
+
+
+def choose_preprocessor(plain: Document | None, outer: Document | None, source: str) -> Document:
+    """Take the content of FILE or of NESTED_FILE; errors as `read_preprocessor`."""
+    nested = outer.part(_NESTED_KEY) if outer and outer.says(_NESTED_KEY) else None
     if plain and nested:
-        for key in sorted(set(plain.values) | set(nested.values)):
-            if plain.values.get(key) != nested.values.get(key) and key in _READ - {*_TYPE_KEYS}:
+        for key in sorted(_READ - {*_TYPE_KEYS}):
+            one, other = plain.values.get(key), nested.values.get(key)
+            if one != other:
                 raise BundleError(
-                    f"{FILE} says {key} = {plain.values.get(key)!r}, but {NESTED_FILE} says "
-                    f"{nested.values.get(key)!r}; keep the file that is right and remove the other"
+                    f"{plain.where} says {key} = {one!r}, but {nested.where} says {other!r}; "
+                    "keep the file that is right and remove the other"
                 )
     found = nested or plain
     if found is None:
         raise BundleError(
-            f"{directory} has no {FILE}, which says how its pixels are made; "
+            f"{source} has no {FILE}, which says how its pixels are made; "
             "put the one of the original model beside the weights"
         )
     return found
@@ -67,7 +77,7 @@ def image_spec_from(document: Document) -> ImageSpec:
     document.refuse_unknown(_READ | _HARMLESS | ({"do_pad"} - _switched_on(document)))
     _check_switch(document, "do_resize")
     _check_scale(document)
-    side, resize, resize_side = _geometry(document)
+    geometry = _geometry(document)
     filter_number = document.need("resample")
     if type(filter_number) is not int or filter_number not in _FILTERS:
         raise document.foreign("resample", "1, 2 or 3")
@@ -83,9 +93,7 @@ def image_spec_from(document: Document) -> ImageSpec:
     try:
         return ImageSpec.from_dict(
             {
-                "side": side,
-                "resize": resize,
-                "resize_side": resize_side,
+                **geometry._asdict(),
                 "interpolation": _FILTERS[filter_number],
                 "mean": mean,
                 "std": std,
@@ -119,6 +127,8 @@ def _check_scale(document: Document) -> None:
 
 def _geometry(document: Document) -> _Geometry:
     kind = next((str(document.values[key]) for key in _TYPE_KEYS if document.says(key)), "")
+    if document.says("max_num_patches") or document.says("patch_size"):
+        return _in_patches(document)
     size = document.need("size")
     if document.says("crop_pct") or _CROPS_BY_FRACTION in kind:
         return _cut_by_fraction(document)
@@ -135,6 +145,16 @@ def _geometry(document: Document) -> _Geometry:
     if not squashes:
         raise document.foreign("size", "a square, or do_center_crop with a crop_size")
     return _Geometry(edge, "squash", edge)
+
+
+def _in_patches(document: Document) -> _Geometry:
+    if document.says("size") or _crops(document):
+        raise document.foreign("size", "no size and no crop beside max_num_patches")
+    patch, most = (document.need_as(key, int) for key in ("patch_size", "max_num_patches"))
+    if most < 1 or math.isqrt(most) ** 2 != most:
+        raise document.foreign("max_num_patches", "a square, such as 256, 576 or 1024,")
+    side = patch * math.isqrt(most)
+    return _Geometry(side, "patches", side, patch)
 
 
 def _crops(document: Document) -> bool:

@@ -15,9 +15,8 @@ from miniclip.tokenizer import Tokenizer
 from miniclip.train.towers.efficientnet_lite import EfficientNetLite
 from miniclip.train.towers.hub import _quiet, locate
 from miniclip.train.towers.image import LiteTower, TransformersImageTower, load_image_tower
-from miniclip.train.towers.image_specs import image_spec_from
 from miniclip.train.towers.text import load_text_tower
-from tests.train.tiny_checkpoints import PREPROCESSOR, WIDTH, image_checkpoint, text_checkpoint
+from tests.train.tiny_checkpoints import WIDTH, image_checkpoint, text_checkpoint
 
 PIXELS = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
 TEXTS = ["a red square", "blue"]
@@ -189,49 +188,11 @@ def test_the_pixels_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     assert spec.mean == (0.5, 0.4, 0.3)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"size": 224}, (224, "squash", 224)),
-        ({"size": 224, "do_center_crop": True, "crop_size": 224}, (224, "shortest", 224)),
-        (
-            {
-                "size": {"shortest_edge": 256},
-                "do_center_crop": True,
-                "crop_size": {"height": 224, "width": 224},
-            },
-            (224, "shortest", 256),
-        ),
-        ({"size": 224, "crop_pct": 0.875}, (224, "shortest", 256)),
-        ({"size": {"shortest_edge": 384}, "crop_pct": 1.0}, (384, "squash", 384)),
-    ],
-)
-def test_every_spelling_of_the_geometry_is_understood(
-    change: dict[str, object], expected: tuple[int, str, int]
-) -> None:
-    spec = image_spec_from({**PREPROCESSOR, **change}, "a checkpoint")
-    assert (spec.side, spec.resize, spec.resize_side) == expected
-
-
-@pytest.mark.parametrize("key", ["size", "resample", "image_mean", "image_std"])
-def test_what_the_file_does_not_say_is_refused_by_name(key: str) -> None:
-    config = {name: value for name, value in PREPROCESSOR.items() if name != key}
-    with pytest.raises(TrainingError, match=f"does not say '{key}'"):
-        image_spec_from(config, "a checkpoint")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"resample": 0},
-        {"rescale_factor": 1 / 127.5},
-        {"size": {"height": 32, "width": 48}},
-        {"size": {"shortest_edge": 32}},
-    ],
-)
-def test_what_cannot_be_reproduced_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(TrainingError, match="can be reproduced here"):
-        image_spec_from({**PREPROCESSOR, **change}, "a checkpoint")
+def test_pixels_that_the_file_leaves_open_are_refused_by_name(tmp_path: Path) -> None:
+    source = image_checkpoint("vit", tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 32, "do_resize": True}))
+    with pytest.raises(TrainingError, match="does not say 'resample'"):
+        load_image_tower(source)
 
 
 def test_no_file_at_all_is_refused(tmp_path: Path) -> None:

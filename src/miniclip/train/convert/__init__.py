@@ -8,7 +8,7 @@ Downloading is done elsewhere.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,6 +36,7 @@ from miniclip.pull.parity import (
     write_parity,
 )
 from miniclip.train.convert.checkpoint import Checkpoint, read_checkpoint
+from miniclip.train.export.bundle import Label
 from miniclip.train.export.onnx_graphs import traced
 from miniclip.train.export.small_weights import shrink
 
@@ -68,23 +69,29 @@ def convert(
     if precision not in get_args(Precision):
         raise ConfigError(f"precision is {precision!r}; choose one of {get_args(Precision)}")
     checkpoint = read_checkpoint(Path(source), accept=accept)
-    origins = {"source": origin or Path(source).absolute().name, "revision": revision or ""}
-    provenance = {key: value for key, value in origins.items() if value}
+    history = {
+        "source": origin or Path(source).absolute().name,
+        "revision": revision or "",
+        "family": checkpoint.kind,
+        "converted_by": f"transformers {transformers.__version__}, torch {torch.__version__}",
+        "assumed": "; ".join(checkpoint.assumed),
+        "accepted": ", ".join(accept),
+    }
+    label = Label(name, licence, {key: text for key, text in history.items() if text}, card)
     expected = checkpoint.original.encode_probes()
     graphs = _graphs(checkpoint)
     with tempfile.TemporaryDirectory(prefix="miniclip-convert-") as trials:
 
         def tried(weights: Precision) -> Bundle:
-            files = {file: shrink(graphs[file], weights).SerializeToString() for file in graphs}
-            manifest = _manifest(checkpoint, expected, name, licence, provenance, weights)
-            texts = checkpoint.texts
-            return write_bundle(
-                Path(trials, weights),
-                manifest=manifest,
-                files=files
-                | ({TOKENIZER_FILE: texts.content} if texts else {})
-                | ({CARD_FILE: card.encode()} if card else {}),
-            )
+            files: dict[str, Path | bytes] = {
+                file: shrink(graph, weights).SerializeToString() for file, graph in graphs.items()
+            }
+            if checkpoint.texts:
+                files[TOKENIZER_FILE] = checkpoint.texts.content
+            if card is not None:
+                files[CARD_FILE] = card.encode()
+            manifest = _manifest(checkpoint, expected, label, weights)
+            return write_bundle(Path(trials, weights), manifest=manifest, files=files)
 
         exact = tried("float32")
         if precision == "float32":
@@ -97,8 +104,7 @@ def convert(
 
 def _graphs(checkpoint: Checkpoint) -> dict[str, onnx.ModelProto]:
     batch = torch.export.Dim("B")
-    side = checkpoint.image_spec.side
-    pixels = {"pixels": torch.zeros(_EXAMPLE_BATCH, 3, side, side)}
+    pixels = {"pixels": torch.ones(_EXAMPLE_BATCH, *checkpoint.image_spec.shape)}
     graphs = {IMAGE_FILE: traced(checkpoint.image, pixels, {"pixels": {0: batch}})}
     if checkpoint.text and checkpoint.texts:
         spec = checkpoint.texts.spec
@@ -113,31 +119,25 @@ def _graphs(checkpoint: Checkpoint) -> dict[str, onnx.ModelProto]:
 
 
 def _manifest(
-    checkpoint: Checkpoint,
-    expected: ProbeVectors,
-    name: str,
-    licence: str,
-    provenance: Mapping[str, str],
-    precision: Precision,
+    checkpoint: Checkpoint, expected: ProbeVectors, label: Label, precision: Precision
 ) -> Manifest:
     """Make a manifest whose parity is yet to be measured."""
-    texts = expected.texts is not None
-    tools = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    has_texts = expected.texts is not None
     return Manifest(
-        name=name,
+        name=label.name,
         embedding_dim=expected.images.shape[1],
         feature_dim=expected.features.shape[1],
         image=checkpoint.image_spec,
         text=checkpoint.texts.spec if checkpoint.texts else None,
         logit_scale=checkpoint.logit_scale,
         logit_bias=checkpoint.logit_bias,
-        licence=licence,
-        provenance={**provenance, "family": checkpoint.kind, "converted_by": tools},
-        weights={"image": precision} | ({"text": precision} if texts else {}),
+        licence=label.licence,
+        provenance=label.provenance,
+        weights={"image": precision} | ({"text": precision} if has_texts else {}),
         parity=Parity(
             image_cosine_min=0.0,
-            text_cosine_min=0.0 if texts else None,
+            text_cosine_min=0.0 if has_texts else None,
             photos=1,
-            sentences=int(texts),
+            sentences=int(has_texts),
         ),
     )

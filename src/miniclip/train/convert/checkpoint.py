@@ -17,7 +17,8 @@ from miniclip.preprocess import ImageSpec
 from miniclip.pull.documents import Document
 from miniclip.pull.image_specs import image_spec_from, read_preprocessor
 from miniclip.pull.probes import PROBE_SENTENCES
-from miniclip.train.convert.families import FAMILIES, FeatureHalf, ImageHalf, TextHalf
+from miniclip.train.convert.families import FAMILIES, Family, FeatureHalf, ImageHalf, TextHalf
+from miniclip.train.convert.naflex import NaflexHalf
 from miniclip.train.convert.original import (
     ImageOriginal,
     Original,
@@ -26,6 +27,7 @@ from miniclip.train.convert.original import (
     load_tokenizer,
 )
 from miniclip.train.convert.texts import Texts, check_tokens, read_texts
+from miniclip.train.convert.usual import check_alike, check_pixels, check_tower
 from miniclip.train.convert.weights import check_weights
 from miniclip.train.towers.image import TransformersImageTower
 
@@ -36,7 +38,8 @@ CONFIG_FILE = "config.json"
 class Checkpoint:
     """kind: the `model_type`. image, text: the halves, as `families` has them. original: the judge.
 
-    texts, text: None for a model of images alone.
+    texts, text: None for a model of images alone. assumed: defaults of the library that the files
+    leave out and nothing proves.
     """
 
     kind: str
@@ -47,6 +50,7 @@ class Checkpoint:
     text: nn.Module | None = None
     logit_scale: float = 1.0
     logit_bias: float = 0.0
+    assumed: tuple[str, ...] = ()
 
 
 def read_checkpoint(directory: Path, *, accept: Collection[str] = ()) -> Checkpoint:
@@ -56,20 +60,31 @@ def read_checkpoint(directory: Path, *, accept: Collection[str] = ()) -> Checkpo
     missing, unusual, or contradicts another.
     """
     config = Document.read(directory / CONFIG_FILE)
+    kind = config.need_as("model_type", str)
     preprocessor = read_preprocessor(directory)
     spec = image_spec_from(preprocessor)
-    kind = config.need_as("model_type", str)
-    if kind not in FAMILIES:
-        return _image_checkpoint(directory, kind, spec)
-    return _two_towers(directory, kind, config, spec)
+    check_pixels(kind, spec, preprocessor, accept)
+    if kind in FAMILIES:
+        return _two_towers(directory, kind, config, spec, accept)
+    return _images_alone(directory, kind, config, spec, accept)
 
 
-def _two_towers(directory: Path, kind: str, config: Document, spec: ImageSpec) -> Checkpoint:
+def _two_towers(
+    directory: Path, kind: str, config: Document, spec: ImageSpec, accept: Collection[str]
+) -> Checkpoint:
     family = FAMILIES[kind]
+    _check_architecture(config, family.model_class, accept)
     loaded = load_model(directory, family.model_class)
     check_weights(loaded, config)
     model: Any = loaded.model
-    texts = read_texts(directory, family, load_tokenizer(directory), config.part("text_config"))
+    text, vision = config.part("text_config"), config.part("vision_config")
+    assumed = (
+        *check_tower(text, model.config.text_config, spec, accept),
+        *check_tower(vision, model.config.vision_config, spec, accept),
+    )
+    if family.alike:
+        check_alike(text, vision, accept)
+    texts = read_texts(directory, family, load_tokenizer(directory), text, accept)
     original = Original(
         model,
         load_image_processor(directory),
@@ -81,20 +96,36 @@ def _two_towers(directory: Path, kind: str, config: Document, spec: ImageSpec) -
     return Checkpoint(
         kind,
         spec,
-        ImageHalf(family, model),
+        _image_half(family, model, spec),
         original,
         texts,
         TextHalf(family, model, uses_mask=texts.uses_mask),
         logit_scale=float(model.logit_scale.exp()),
         logit_bias=float(model.logit_bias) if family.has_bias else 0.0,
+        assumed=assumed,
     )
 
 
-def _image_checkpoint(directory: Path, kind: str, spec: ImageSpec) -> Checkpoint:
+def _image_half(family: Family, model: Any, spec: ImageSpec) -> nn.Module:
+    if spec.patch is None:
+        return ImageHalf(family, model)
+    return NaflexHalf(model, side=spec.side, patch=spec.patch)
+
+
+def _images_alone(
+    directory: Path, kind: str, config: Document, spec: ImageSpec, accept: Collection[str]
+) -> Checkpoint:
     loaded = load_model(directory, "AutoModel")
-    check_weights(loaded, Document.read(directory / CONFIG_FILE), heads_may_be_left=True)
+    check_weights(loaded, config, heads_may_be_left=True)
+    model: Any = loaded.model
+    assumed = check_tower(config, model.config, spec, accept)
     tower = TransformersImageTower(
-        str(directory), loaded.model, spec, untrained=frozenset(loaded.untrained)
+        str(directory), model, spec, untrained=frozenset(loaded.untrained)
     )
-    original = ImageOriginal(loaded.model, load_image_processor(directory), tower=tower)
-    return Checkpoint(kind, spec, FeatureHalf(tower), original)
+    original = ImageOriginal(model, load_image_processor(directory), tower=tower)
+    return Checkpoint(kind, spec, FeatureHalf(tower), original, assumed=assumed)
+
+
+def _check_architecture(config: Document, wanted: str, accept: Collection[str]) -> None:
+    if config.need("architectures") != [wanted] and "architectures" not in accept:
+        raise config.foreign("architectures", f"[{wanted!r}] as of its model_type")

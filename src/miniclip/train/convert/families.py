@@ -21,7 +21,8 @@ class Family:
     model_class: its name in transformers. pads: as `TextSpec.pad`. causal: whether a token of a
     text sees those before it alone, so that padding, which comes last, changes nothing. pooling: of
     the text tower, its own or the first token. projects: whether projections follow the towers.
-    has_bias: whether a bias was learned beside the scale.
+    has_bias: whether a bias was learned beside the scale. alike: whether both towers are of one
+    design, with one activation.
     """
 
     model_class: str
@@ -30,13 +31,15 @@ class Family:
     pooling: TextPooling = "pooler"
     projects: bool = True
     has_bias: bool = False
+    alike: bool = True
 
 
 FAMILIES = {
     "clip": Family("CLIPModel", causal=True),
     "siglip": Family("SiglipModel", pads="max", projects=False, has_bias=True),
-    "vision-text-dual-encoder": Family("VisionTextDualEncoderModel"),
-    "chinese_clip": Family("ChineseCLIPModel", pooling="first"),
+    "siglip2": Family("Siglip2Model", pads="max", projects=False, has_bias=True),
+    "vision-text-dual-encoder": Family("VisionTextDualEncoderModel", alike=False),
+    "chinese_clip": Family("ChineseCLIPModel", pooling="first", alike=False),
 }
 
 

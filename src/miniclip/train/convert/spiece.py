@@ -19,6 +19,7 @@ _SPACE = "▁"  # what SentencePiece writes for a space
 _WHITE = "".join(sign for sign in map(chr, range(sys.maxunicode)) if sign.isspace())
 _FINAL_SIGMA = r"(?<=\p{L})Σ(?!\p{L})"  # Python lower-cases it by its place, Rust does not
 _END, _UNKNOWN = "\ue001", "\ue002"  # stand for the special tokens, in case a text spells them
+_NOBODY = "\ue003"
 _UNIGRAM = 1
 
 
@@ -45,7 +46,12 @@ def _steps(slow: Any, spec: Any) -> list[normalizers.Normalizer]:
     """Write one step for each of Python's, special tokens first, in the order of the original."""
     punctuation = "".join(f"\\x{ord(sign):02x}" for sign in string.punctuation)
     replace = normalizers.Replace
-    steps = [replace(slow.eos_token, _END), replace(slow.unk_token, _UNKNOWN), replace(_SPACE, " ")]
+    steps: list[normalizers.Normalizer] = [
+        replace(Regex(f"[{_END}{_UNKNOWN}]"), _NOBODY),
+        replace(slow.eos_token, _END),
+        replace(slow.unk_token, _UNKNOWN),
+        replace(_SPACE, " "),
+    ]
     if slow.do_lower_case:
         steps += [replace(Regex(_FINAL_SIGMA), "ς"), normalizers.Lowercase()]
     steps += [replace(Regex(f"[{punctuation}]"), ""), replace(Regex(f"[{_WHITE}]+"), " ")]
