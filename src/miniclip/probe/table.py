@@ -58,7 +58,8 @@ class FeatureTable:
     @property
     def pooled(self) -> FloatArray:
         """(N, F') of the plain view: the first part, whose cosine says how alike two images are."""
-        return self.first_part().features[0]
+        features: FloatArray = self.first_part().features[0]
+        return features
 
     def first_part(self) -> FeatureTable:
         """Return the table with the features of the last layer alone."""
