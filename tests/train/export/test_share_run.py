@@ -23,6 +23,8 @@ from miniclip.errors import ConfigError
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.preprocess import preprocess
 from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
+from miniclip.pull.ready_made import Label, bundle_of
+from miniclip.pull.transformers_js import read_transformers_js
 from miniclip.share.write import Shared
 from miniclip.train.export.run import export_run
 from miniclip.train.export.share import share_run
@@ -87,6 +89,15 @@ def test_onnxruntime_gives_the_same_vectors(shared: Shared, encoder: OnnxEncoder
     (images,) = session.run(None, {"pixel_values": np.stack(pixels)})
     expected = encoder.encode_pixels(np.stack(pixels)).embeddings
     np.testing.assert_allclose(unit_rows(images), expected, atol=1e-5)
+
+
+def test_pull_reads_the_graphs_again(shared: Shared, encoder: OnnxEncoder, tmp_path: Path) -> None:
+    model = read_transformers_js(shared.directory, list(shared.files), "float32")
+    again = OnnxEncoder.open(bundle_of(model, tmp_path / "again", Label("again", "MIT", {})))
+    texts = again.encode_texts(SENTENCES)
+    np.testing.assert_allclose(texts, encoder.encode_texts(SENTENCES), atol=1e-5)
+    assert again.image_spec == encoder.image_spec
+    assert again.logit_scale == pytest.approx(encoder.logit_scale, rel=1e-5)
 
 
 def test_the_card_tells_how_and_no_file_tells_where(shared: Shared, run: Path) -> None:
