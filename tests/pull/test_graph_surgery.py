@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,7 +35,7 @@ def model(
     nodes: Sequence[onnx.NodeProto],
     inputs: dict[str, tuple[int, list[int | str]]],
     outputs: Sequence[str],
-    weights: dict[str, NDArray[np.generic]] = WEIGHTS,
+    weights: Mapping[str, NDArray[Any]] = WEIGHTS,
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
         list(nodes),
@@ -262,8 +263,8 @@ def ending(nodes: Sequence[onnx.NodeProto], logits: str = "logits_per_text") -> 
         {"pictures": (FLOAT, ["B", 2]), "words": (FLOAT, ["C", 2])},
         [logits, "text_embeds", "image_embeds"],
         {
-            "log_scale": np.float32(np.log(117.33)),
-            "bias": np.float32(-12.93),
+            "log_scale": np.array(np.log(117.33), np.float32),
+            "bias": np.array(-12.93, np.float32),
             "half": np.array([[1, 0.5], [0, 1]], np.float32),
         },
     )

@@ -56,13 +56,13 @@ def licence_of(card: str | None) -> str:
     A licence without an identifier is called by its name: "other" says nothing.
     """
     facts = _front_matter(card or "")
-    stated = [facts.get(key) for key in ("license", "license_name", "license_link")]
-    licence, name, link = (value.strip() if isinstance(value, str) else "" for value in stated)
-    if isinstance(stated[0], list):
-        licence = " AND ".join(map(str, stated[0]))
+    stated = facts.get("license")
+    if isinstance(stated, list):
+        return " AND ".join(_OPEN.get(str(part).lower(), str(part)) for part in stated) or UNKNOWN
+    licence, name, link = map(_text, (stated, facts.get("license_name"), facts.get("license_link")))
     if licence.lower() in ("other", ""):
-        licence = name or (f"see {link}" if link else "")
-    return _OPEN.get(licence.lower(), licence) or UNKNOWN
+        licence = name or (f"see {link}" if link else UNKNOWN)
+    return _OPEN.get(licence.lower(), licence)
 
 
 def commercial_doubt(licence: str) -> str | None:
@@ -74,6 +74,10 @@ def commercial_doubt(licence: str) -> str | None:
     if all(part.strip().lower() in _OPEN for part in licence.split(" AND ")):
         return None
     return f"it is not known here whether the licence {licence} allows commercial use; read it"
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _front_matter(card: str) -> dict[str, Any]:

@@ -63,10 +63,10 @@ def needed_files(names: Collection[str], layout: Layout, precision: Precision) -
     if layout is Layout.immich:
         return sorted({*small, *_with_weights(names, immich_graphs(names, precision))})
     if layout is Layout.transformers_js:
-        graphs = graph_files(names, precision)
-        graphs = list(dict.fromkeys([*graphs, *combined_files(names)[:1]]))
-        learned = [] if combined_files(names) else safetensors(names)
-        return sorted({*small, *_with_weights(names, graphs), *learned})
+        graphs, combined = graph_files(names, precision), combined_files(names)
+        if not set(graphs) & set(combined):
+            graphs = [*graphs, *(combined[:1] or safetensors(names))]  # for the logits
+        return sorted({*small, *_with_weights(names, graphs)})
     return sorted({*small, *_weights(names)})
 
 
