@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
@@ -19,31 +19,29 @@ from typing import Any, Self
 from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError, StoreError
+from miniclip.index.address import Address, absolute, is_index, parse_address
 from miniclip.index.ask import By, Found, Question, ask
 from miniclip.index.attic import Attic
 from miniclip.index.captioning import attach, captions_below, embed_captions
 from miniclip.index.failures import Failures
-from miniclip.index.location import Location, absolute, is_index, outermost
+from miniclip.index.location import ROOTS, Location, outermost
 from miniclip.index.parts import Parts
 from miniclip.index.query import Query, parse_query
 from miniclip.index.reading import sources_of
 from miniclip.index.relevance import Relevance
 from miniclip.index.search import Hit, image_query
-from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import Filter, ImageRecord, Model, Place, ScoredText, Store
 from miniclip.index.sync import Progress, SyncResult, sync
 from miniclip.index.vector_cache import VectorCache
 from miniclip.runtimes import load_encoder
 
 Folders = Path | str | Sequence[Path | str]
-ROOTS = "roots"
-_ATTIC = "missing"
 
 
 class Index:
     """A searchable collection. Use as a context manager; every method is safe for threads.
 
-    directory: where the index lies. roots: the folders it follows.
+    address: where the index lies. roots: the folders it follows.
     """
 
     def __init__(self, location: Location, roots: Sequence[Path], encoder: Encoder | None) -> None:
@@ -61,25 +59,36 @@ class Index:
         encoder: Encoder | None = None,
         *,
         directory: Path | str | None = None,
+        store: Address | str | None = None,
     ) -> Self:
         """Open the index of one or more folders (or image files, tars, Parquet tables).
 
         folders: may also be the directory of an index; then the folders are those it knows, as when
         none are given beside `directory`. encoder: default: the default model, loaded when first
         needed. directory: where the index is to lie; default: `.miniclip` in the folder if it is
-        one and may be written to, else in the user's data directory. An index that does not exist
-        is made by `sync`. ConfigError without a folder.
+        one and may be written to, else in the user's data directory. store: instead of a directory,
+        any address that `parse_address` knows, such as "milvus:http://localhost:19530". An index
+        that does not exist is made by `sync`. ConfigError without a folder, or for an address that
+        cannot be.
         """
         named = [folders] if isinstance(folders, Path | str) else list(folders)
         roots = [Path(folder) for folder in named]
+        if store is not None:
+            address = parse_address(store) if isinstance(store, str) else store
+            return cls(Location.of_store(address), outermost(roots), encoder)
         if directory is None and len(roots) == 1 and is_index(roots[0]):
             directory, roots = roots[0], []
         location = Location.at(Path(directory)) if directory is not None else Location.of(roots)
         return cls(location, outermost(roots), encoder)
 
     @property
-    def directory(self) -> Path:
+    def address(self) -> Address:
         """Where the index lies."""
+        return self.location.address
+
+    @property
+    def directory(self) -> Path:
+        """The directory where the index lies; StoreError when it lies in none."""
         return self.location.directory
 
     @property
@@ -135,11 +144,9 @@ class Index:
         with ExitStack() as stack:
             if rebuild:
                 self._roots = self._roots or self._recover_roots()
-            store = stack.enter_context(
-                SqliteStore.open(self.directory, write=True, rebuild=rebuild)
-            )
-            if rebuild and is_index(self.directory / _ATTIC):
-                SqliteStore.open(self.directory / _ATTIC, write=True, rebuild=True).close()
+            store = stack.enter_context(closing(self.address.open(write=True, rebuild=rebuild)))
+            if rebuild and self.address.attic.exists:
+                self.address.attic.open(write=True, rebuild=True).close()
             store.use_model(_model(self.encoder))
             roots = self._sync_roots(store)
             attic = Attic(self._open_attic)
@@ -255,10 +262,10 @@ class Index:
             if self._store is None:
                 if not self.location.exists:
                     raise StoreError(
-                        f"there is no index in {self.directory}; make one with: miniclip index "
+                        f"there is no index in {self.address}; make one with: miniclip index "
                         + (" ".join(map(str, self._roots)) or "FOLDER")
                     )
-                self._store = SqliteStore.open(self.directory, write=False)
+                self._store = self.address.open()
             return self._store
 
     def _refuse_typing_errors(self) -> None:
@@ -295,10 +302,10 @@ class Index:
         return [absolute(self.location.path(Place(name))) for name in names]
 
     def _open_attic(self, create: bool) -> Store | None:
-        directory = self.directory / _ATTIC
-        if not create and not is_index(directory):
+        attic = self.address.attic
+        if not create and not attic.exists:
             return None
-        store = SqliteStore.open(directory, write=True)
+        store = attic.open(write=True)
         try:
             store.use_model(_model(self.encoder))
         except BaseException:

@@ -69,7 +69,7 @@ def to_dict(shown: Shown) -> dict[str, Any]:
         "min_confidence": shown.cut,
         "page": shown.page,
         "more": answer.more,
-        "index": str(places.index.directory) if places.index else None,
+        "index": str(places.index.address) if places.index else None,
         "searched": places.count,
         "embedded": places.embedded,
         "skipped": [entry.to_dict() for entry in places.skipped],

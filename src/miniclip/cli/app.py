@@ -15,6 +15,7 @@ import typer
 from miniclip import __version__
 from miniclip.cli import classify as classify_verb
 from miniclip.cli import (
+    copy,
     demo,
     duplicates,
     embed,
@@ -31,6 +32,7 @@ from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
 from miniclip.cli import map as map_verb
 from miniclip.cli import predict as predict_verb
+from miniclip.cli import quantize as quantize_verb
 from miniclip.cli import pull as pull_verb
 from miniclip.errors import MiniClipError
 
@@ -45,6 +47,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(index_verb.index)
+app.command()(copy.copy)
 app.command()(search.search)
 app.command()(match.match)
 app.command()(duplicates.duplicates)
@@ -59,6 +62,7 @@ app.add_typer(evaluate.app)
 app.command()(export.export)
 app.command()(pull_verb.pull)
 app.command()(share.share)
+app.command()(quantize_verb.quantize)
 app.command()(models.models)
 
 

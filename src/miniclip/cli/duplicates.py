@@ -20,7 +20,7 @@ def duplicates(
         Path | None,
         typer.Argument(
             metavar="FOLDER",
-            help="A folder with an index; left out with --index.",
+            help="A folder with an index; left out with --index or --store.",
             show_default=False,
         ),
     ] = None,
@@ -41,6 +41,7 @@ def duplicates(
         typer.Option("--html", metavar="FILE", help="Also write a page with thumbnails."),
     ] = None,
     directory: options.IndexDirectory = None,
+    store: options.Store = None,
     bundle: options.Bundle = None,
     json: options.Json = False,
 ) -> None:
@@ -49,14 +50,14 @@ def duplicates(
     The one to keep has the most pixels, then the most bytes, then the oldest date. Nothing is
     deleted or moved.
     """
-    if not folder and not directory:
+    if not (folder or directory or store):
         raise typer.BadParameter("name a folder with an index: miniclip duplicates FOLDER")
     from miniclip import load_encoder
-    from miniclip.cli.places import open_index, part_of
+    from miniclip.cli.places import address_of, open_index, part_of
     from miniclip.index.near_duplicates import find_groups
     from miniclip.index.reading import sources_of
 
-    with open_index(folder, directory, load_encoder(bundle)) as index:
+    with open_index(folder, address_of(directory, store), load_encoder(bundle)) as index:
         where = part_of(index, [folder] if folder else [])
         count = index.store.count(where)
         with output.progress_bar("comparing", count) as progress:
@@ -72,7 +73,7 @@ def duplicates(
         if json:
             output.print_json(
                 {
-                    "index": str(index.directory),
+                    "index": str(index.address),
                     "images": count,
                     "groups": [_to_dict(index, group) for group in groups],
                     "wasted_bytes": sum(group.wasted_bytes for group in groups),

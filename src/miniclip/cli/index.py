@@ -23,7 +23,7 @@ def index(
         typer.Argument(
             metavar="FOLDER",
             help="Folders of images; also image files, tar shards and Parquet tables with images. "
-            "Left out with --index: the folders that this index knows.",
+            "Left out with --index or --store: the folders that this index knows.",
             show_default=False,
         ),
     ] = None,
@@ -56,6 +56,7 @@ def index(
         bool, typer.Option("--watch", help="Go on until Ctrl-C: index whatever changes.")
     ] = False,
     directory: options.IndexDirectory = None,
+    store: options.Store = None,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
     json: options.Json = False,
@@ -65,14 +66,16 @@ def index(
     Only images that are new to the index are embedded: moved, renamed, copied and touched files are
     recognised by their content. It may be stopped at any moment and goes on where it was.
     """
-    if not folders and directory is None:
+    if not (folders or directory or store):
         raise typer.BadParameter("name at least one folder of images: miniclip index FOLDER")
     if watch and json:
         raise typer.BadParameter("--json prints one object at the end, and --watch has no end")
     from miniclip import load_encoder
+    from miniclip.cli.places import address_of
     from miniclip.collection import Index
 
-    with Index.open(folders or [], load_encoder(bundle), directory=directory) as collection:
+    address = address_of(directory, store)
+    with Index.open(folders or [], load_encoder(bundle), store=address) as collection:
         with _progress() as progress:
             result = collection.sync(
                 captions=captions,
@@ -84,7 +87,7 @@ def index(
         if json:
             output.print_json(
                 {
-                    "index": str(collection.directory),
+                    "index": str(collection.address),
                     "bundle": collection.encoder.name,
                     **result.to_dict(),
                 }
@@ -98,7 +101,7 @@ def index(
 
 def _show(result: SyncResult, collection: Index) -> None:
     print(result)
-    print(f"index: {collection.directory}")
+    print(f"index: {collection.address}")
     if not result.images and not result.skipped:
         output.warn(f"there is no image below {', '.join(map(str, collection.roots))}")
 

@@ -23,7 +23,7 @@ def collection_map(
         Path | None,
         typer.Argument(
             metavar="FOLDER",
-            help="A folder with an index; left out with --index.",
+            help="A folder with an index; left out with --index or --store.",
             show_default=False,
         ),
     ] = None,
@@ -40,6 +40,7 @@ def collection_map(
     ] = 20_000,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Another map.")] = 0,
     directory: options.IndexDirectory = None,
+    store: options.Store = None,
     bundle: options.Bundle = None,
     json: options.Json = False,
 ) -> None:
@@ -47,10 +48,10 @@ def collection_map(
 
     The page is one file with all thumbnails in it; it needs no network and no server.
     """
-    if not folder and not directory:
+    if not (folder or directory or store):
         raise typer.BadParameter("name a folder with an index: miniclip map FOLDER")
     from miniclip import load_encoder
-    from miniclip.cli.places import open_index, part_of
+    from miniclip.cli.places import address_of, open_index, part_of
     from miniclip.index.collection_map import draw_map, sample, word_vectors
     from miniclip.index.store import Both
     from miniclip.index.where import parse_where
@@ -58,12 +59,12 @@ def collection_map(
 
     encoder = load_encoder(bundle)
     condition = parse_where(where) if where is not None else None
-    with open_index(folder, directory, encoder) as index:
+    with open_index(folder, address_of(directory, store), encoder) as index:
         parts = (part_of(index, [folder] if folder else []), condition)
         every = index.store.ids(Both(tuple(part for part in parts if part)))
         images, embeddings = index.store.embedded(sample(every, at_most=most, seed=seed).tolist())
         if not images:
-            raise DatasetError(f"there is no image to draw in the index {index.directory}")
+            raise DatasetError(f"there is no image to draw in the index {index.address}")
         with output.progress_bar("placing", len(images)):
             drawn = draw_map(
                 [image.id for image in images],
@@ -86,7 +87,7 @@ def collection_map(
     if json:
         output.print_json(
             {
-                "index": str(index.directory),
+                "index": str(index.address),
                 "images": len(images),
                 "total": len(every),
                 "clusters": clusters,

@@ -32,11 +32,12 @@ def match(
     ] = None,
     top: options.Top = 5,
     directory: options.IndexDirectory = None,
+    store: options.Store = None,
     bundle: options.Bundle = None,
     json: options.Json = False,
 ) -> None:
     """Find the sentences that fit an image: those of a file, or the captions of an index."""
-    if texts and (folder or directory):
+    if texts and (folder or directory or store):
         raise typer.BadParameter("give --texts or an index, not both")
     from miniclip import load_encoder
     from miniclip.index.search import best_rows, image_query
@@ -50,10 +51,10 @@ def match(
         rows, cosines = best_rows(encoder.encode_texts(sentences), query, top=top)
         hits = [(sentences[row], float(cosine)) for row, cosine in zip(rows, cosines, strict=True)]
     else:
-        from miniclip.cli.places import open_index
+        from miniclip.cli.places import address_of, open_index
 
-        with open_index(folder or image, directory, encoder) as collection:
-            index = collection.directory
+        with open_index(folder or image, address_of(directory, store), encoder) as collection:
+            index = collection.address
             hits = [
                 (hit.text, hit.cosine) for hit in collection.store.nearest_texts(query, top=top)
             ]

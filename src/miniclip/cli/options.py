@@ -27,6 +27,26 @@ IndexDirectory = Annotated[
         show_default=False,
     ),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URI",
+        help="The index, wherever it lies: milvus:FILE.db, milvus:http://HOST:19530#NAME or a "
+        "directory.",
+        show_default=False,
+    ),
+]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        help="What runs the model: onnxruntime, openvino or openvino-float32. Default: the "
+        "environment variable MINICLIP_RUNTIME, else onnxruntime.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 when a file was skipped.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many results to show.")]

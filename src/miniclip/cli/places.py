@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from miniclip.cli.output import note
 from miniclip.errors import ConfigError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from miniclip.embed import Skipped
     from miniclip.encoder import Encoder
     from miniclip.images import ImageSource
+    from miniclip.index.address import Address
     from miniclip.index.ask import Searchable
     from miniclip.index.store import Filter, ImageRecord
 
@@ -38,15 +41,26 @@ class Places:
     skipped: tuple[Skipped, ...] = ()
 
 
+def address_of(directory: Path | None, store: str | None) -> Address | None:
+    """Return what --index or --store names; None without them."""
+    from miniclip.index.address import Directory, absolute, parse_address
+
+    if directory and store:
+        raise typer.BadParameter("give --index or --store, not both")
+    if store:
+        return parse_address(store)
+    return Directory(absolute(directory)) if directory else None
+
+
 @contextmanager
 def open_places(
-    folders: Sequence[Path], directory: Path | None, encoder: Encoder
+    folders: Sequence[Path], address: Address | None, encoder: Encoder
 ) -> Iterator[Places]:
-    """Open the index in `directory`, or one that covers all the folders, or embed their files.
+    """Open the index at `address`, or one that covers all the folders, or embed their files.
 
-    StoreError for an index that is damaged, or none in `directory`; DatasetError without images.
+    StoreError for an index that is damaged, or none at `address`; DatasetError without images.
     """
-    index = _find(folders, directory, encoder)
+    index = _find(folders, address, encoder)
     if index is None:
         yield _loose(folders, encoder)
         return
@@ -55,16 +69,16 @@ def open_places(
 
 
 @contextmanager
-def open_index(folder: Path | None, directory: Path | None, encoder: Encoder) -> Iterator[Index]:
-    """Open the index in `directory`, or one that covers a folder or file.
+def open_index(folder: Path | None, address: Address | None, encoder: Encoder) -> Iterator[Index]:
+    """Open the index at `address`, or one that covers a folder or file.
 
     ConfigError when there is none.
     """
-    index = _find([folder] if folder else [], directory, encoder)
+    index = _find([folder] if folder else [], address, encoder)
     if index is None:
         raise ConfigError(
             f"no index covers {folder or 'what was named'} with the model {encoder.name}; make "
-            "one with: miniclip index FOLDER, or say where it lies with --index DIR"
+            "one with: miniclip index FOLDER, or say where it lies with --index DIR or --store URI"
         )
     with index:
         yield index
@@ -75,25 +89,26 @@ def image_path(index: Index, image: ImageRecord) -> Path:
     return index.location.path(image.place) / image.member
 
 
-def _find(folders: Sequence[Path], directory: Path | None, encoder: Encoder) -> Index | None:
+def _find(folders: Sequence[Path], address: Address | None, encoder: Encoder) -> Index | None:
     """Return the index to use, with vectors of this model."""
     from miniclip.collection import Index
-    from miniclip.index.location import absolute, nearby
+    from miniclip.index.address import absolute
+    from miniclip.index.location import nearby
     from miniclip.index.store import UnknownModelError
 
-    if directory:
-        return Index.open([], encoder, directory=directory)
+    if address:
+        return Index.open([], encoder, store=address)
     if not folders:
         return None
     wanted = [absolute(folder) for folder in folders]
     for location in nearby(wanted[0]):
-        index = Index.open([], encoder, directory=location.directory)
+        index = Index.open([], encoder, store=location.address)
         roots = index.roots
         if all(any(path.is_relative_to(root) for root in roots) for path in wanted):
             try:
                 _ = index.store
             except UnknownModelError as error:
-                note(f"the index {location.directory} is not used: {error}")
+                note(f"the index {location.address} is not used: {error}")
             else:
                 return index
         index.close()
@@ -102,7 +117,7 @@ def _find(folders: Sequence[Path], directory: Path | None, encoder: Encoder) -> 
 
 def part_of(index: Index, folders: Sequence[Path]) -> Filter | None:
     """Return the filter of the images below these folders; None when that is all of them."""
-    from miniclip.index.location import absolute
+    from miniclip.index.address import absolute
     from miniclip.index.store import Below, Either
 
     named = [absolute(folder) for folder in folders]
@@ -127,7 +142,7 @@ def _indexed(index: Index, folders: Sequence[Path]) -> Places:
 
 def _as_named(path: Path, folders: Sequence[Path]) -> Path:
     """Write a path as the user wrote its folder, so that an index changes no output."""
-    from miniclip.index.location import absolute
+    from miniclip.index.address import absolute
 
     for folder in folders:
         if path.is_relative_to(absolute(folder)):

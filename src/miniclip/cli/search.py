@@ -106,6 +106,7 @@ def search(
     open_best: Open = False,
     html: Html = None,
     directory: options.IndexDirectory = None,
+    store: options.Store = None,
     bundle: options.Bundle = None,
     strict: options.Strict = False,
     csv: Csv = False,
@@ -117,7 +118,7 @@ def search(
     embedded on the first search and remembered by content and model.
     """
     sentence, named = _split(sentence, folders or [], by_image=bool(image))
-    if not (named or directory) or not (image or sentence.strip()):
+    if not (named or directory or store) or not (image or sentence.strip()):
         raise typer.BadParameter(
             "say what to look for and name at least one folder: "
             'miniclip search "a dog on the beach" FOLDER'
@@ -125,14 +126,15 @@ def search(
     if csv and json:
         raise typer.BadParameter("give --csv or --json, not both")
     from miniclip import load_encoder
-    from miniclip.cli.places import open_places
+    from miniclip.cli.places import address_of, open_places
     from miniclip.index.ask import Question, ask
     from miniclip.index.query import parse_query
     from miniclip.index.relevance import CUT, Relevance
 
+    address = address_of(directory, store)
     query = parse_query(sentence, image or [])
     encoder = load_encoder(bundle)
-    with open_places(named, directory, encoder) as places:
+    with open_places(named, address, encoder) as places:
         cut = min_confidence if min_confidence is not None else CUT if places.index else 0.0
         question = Question.of(
             encoder,
@@ -177,7 +179,7 @@ def _filter(
             "--where, --folder, --after and --before need an index; make one with: "
             "miniclip index FOLDER"
         )
-    from miniclip.index.location import absolute
+    from miniclip.index.address import absolute
     from miniclip.index.store import Both
     from miniclip.index.where import in_folder, parse_where, taken_between  # slow: a grammar
 

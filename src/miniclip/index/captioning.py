@@ -13,7 +13,8 @@ from miniclip.datasets.captions import CaptionSet, read_captions
 from miniclip.embed import Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError
-from miniclip.index.location import Location, absolute
+from miniclip.index.address import absolute
+from miniclip.index.location import Location
 from miniclip.index.store import NewImage, Place, Store
 
 _AT_ONCE = 1024

@@ -15,25 +15,31 @@ from typing import Self
 
 from miniclip.errors import ConfigError
 from miniclip.home import data_dir
+from miniclip.index.address import Address, Directory, absolute, directory_of, is_index
 from miniclip.index.store import Place
 
 BESIDE = ".miniclip"  # hidden, so that no scan enters it
-DATABASE = "index.sqlite3"
+ROOTS = "roots"  # the setting that lists the folders of an index, as it calls them
 _INDEXES = "indexes"
 
 
 @dataclass(frozen=True)
 class Location:
-    """A directory for an index. base: the folder that stored paths are relative to, if any."""
+    """A place for an index. base: the folder that stored paths are relative to, if any."""
 
-    directory: Path
+    address: Address
     base: Path | None = None
 
     @classmethod
     def at(cls, directory: Path) -> Self:
         """Return the location of an index in this directory, whether there is one yet or not."""
         directory = absolute(directory)
-        return cls(directory, directory.parent if directory.name == BESIDE else None)
+        return cls(Directory(directory), directory.parent if directory.name == BESIDE else None)
+
+    @classmethod
+    def of_store(cls, address: Address) -> Self:
+        """Return the location of an index at an address; a directory may lie beside its photos."""
+        return cls.at(address.path) if isinstance(address, Directory) else cls(address)
 
     @classmethod
     def of(cls, roots: Sequence[Path]) -> Self:
@@ -54,7 +60,12 @@ class Location:
     @property
     def exists(self) -> bool:
         """Whether there is an index."""
-        return is_index(self.directory)
+        return self.address.exists
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the index; StoreError when it lies in none."""
+        return directory_of(self.address)
 
     def place(self, path: Path, member: str = "") -> Place:
         """Return what the store calls an image at an absolute path."""
@@ -69,16 +80,6 @@ class Location:
     def path(self, place: Place) -> Path:
         """Return the absolute path of the file that the store calls so."""
         return self.base / place.path if self.base else Path(place.path)
-
-
-def is_index(directory: Path) -> bool:
-    """Tell the directory of an index by its database."""
-    return os.path.isfile(directory / DATABASE)
-
-
-def absolute(path: Path) -> Path:
-    """Make a path absolute and tidy; links stay as they are, since a user knows files by them."""
-    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100
 
 
 def outermost(roots: Sequence[Path]) -> list[Path]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,7 @@ from miniclip.arrays import FloatArray, IntArray, unit_rows
 from miniclip.errors import ConfigError, StoreError
 from miniclip.home import cache_dir
 from miniclip.index.lock import WriterLock
-from miniclip.index.milvus_connection import MOST_HITS, Connection
+from miniclip.index.milvus_connection import MOST_HITS, Connection, is_server
 from miniclip.index.milvus_images import Images
 from miniclip.index.milvus_rows import record_of
 from miniclip.index.milvus_schema import (
@@ -368,3 +369,11 @@ def _kept(vectors: FloatArray) -> FloatArray:
 def _rows(vectors: Sequence[FloatArray], model: Model) -> FloatArray:
     """Stack vectors (D,) to unit rows (n, D)."""
     return unit_rows(np.stack(vectors)) if vectors else np.empty((0, model.dim), np.float32)
+
+
+def holds_index(target: str, name: str) -> bool:
+    """Whether there is an index of this name; StoreError when there is no Milvus to ask."""
+    if not is_server(target) and not Path(target).is_dir():
+        return False
+    with closing(Connection.open(target)) as connection:
+        return Names(name).settings in connection.collections()
