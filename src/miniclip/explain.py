@@ -6,14 +6,15 @@ encoder with any head. It draws nothing; overlays are made in `report/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder, ImageVectors
-from miniclip.preprocess import preprocess
+from miniclip.preprocess import ImageSpec, preprocess
 
 _BATCH = 16
 
@@ -31,15 +32,7 @@ def occlusion_map(
     A cell is the score of the whole picture minus the score with a patch around that cell, half as
     wide again, replaced by the picture's mean colour. Positive: the patch speaks for the answer.
     """
-    pixels = preprocess(image, encoder.image_spec)
-    side = pixels.shape[-1]
-    mean = pixels.mean(axis=(1, 2), keepdims=True)
-    pictures = [pixels]
-    for row in range(cells):
-        for column in range(cells):
-            covered = pixels.copy()
-            covered[:, _span(row, cells, side), _span(column, cells, side)] = mean
-            pictures.append(covered)
+    pictures = list(_pictures(image, encoder.image_spec, cells))
     scores = np.concatenate(
         [
             np.asarray(score(encoder.encode_pixels(np.stack(pictures[start : start + _BATCH]))))
@@ -48,6 +41,29 @@ def occlusion_map(
     )
     drops: FloatArray = (scores[0] - scores[1:]).reshape(cells, cells).astype(np.float32)
     return drops
+
+
+def _pictures(image: Image.Image, spec: ImageSpec, cells: int) -> Iterator[FloatArray]:
+    """Yield the pixels of the whole picture, then of each cell covered, row by row."""
+    whole = preprocess(image, spec)
+    yield whole
+    if spec.patch is None:
+        shown, as_pixels = whole.transpose(1, 2, 0), _channels_first
+    else:  # a place in the canvas is no place in the picture, so cover the picture itself
+        shown, as_pixels = np.asarray(image, dtype=np.float32), partial(_from_colours, spec=spec)
+    mean = shown.mean(axis=(0, 1))
+    for row, column in np.ndindex(cells, cells):
+        covered = shown.copy()
+        covered[_span(row, cells, len(shown)), _span(column, cells, shown.shape[1])] = mean
+        yield as_pixels(covered)
+
+
+def _channels_first(shown: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(shown.transpose(2, 0, 1))
+
+
+def _from_colours(shown: FloatArray, spec: ImageSpec) -> FloatArray:
+    return preprocess(Image.fromarray(shown.round().astype(np.uint8)), spec)
 
 
 def _span(cell: int, cells: int, side: int) -> slice:

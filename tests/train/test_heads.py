@@ -30,6 +30,12 @@ def test_linear() -> None:
     torch.testing.assert_close(head("linear").eval()(ROWS), ROWS @ w["weight"].T + w["bias"])
 
 
+def test_linear_without_a_bias_maps_nothing_to_nothing() -> None:
+    built = build_head("linear", 12, 6, bias=False)
+    torch.testing.assert_close(built(ROWS), ROWS @ weights(built)["weight"].T)
+    assert not built(torch.zeros(1, 12)).any()
+
+
 def test_mlp() -> None:
     w = weights(head("mlp"))
     hidden = F.gelu(ROWS @ w["0.weight"].T + w["0.bias"])
@@ -90,6 +96,7 @@ def test_dropout_acts_in_training_alone(kind: HeadKind) -> None:
         ({"embedding": -1}, "embedding is -1"),
         ({"hidden": 0}, "hidden is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"bias": False}, "bias is false, but kind is 'mlp'"),
     ],
 )
 def test_unusable_values_are_refused_by_name(change: dict[str, object], message: str) -> None:

@@ -24,7 +24,8 @@ def models(json: options.Json = False) -> None:
         print(
             f"  size        {card['size_bytes'] / 1e6:.1f} MB ({weights or 'weights not stated'})"
         )
-        print(f"  dimensions  {card['embedding_dim']} shared, {card['feature_dim']} image features")
+        shared = f"{card['embedding_dim']} shared" if card["text_tower"] else "no text tower"
+        print(f"  dimensions  {shared}, {card['feature_dim']} image features")
         print(f"  input       {card['image_side']} x {card['image_side']} pixels")
         print(f"  licence     {card['licence']}")
         for key, value in card["provenance"].items():
@@ -41,6 +42,7 @@ def _card(bundle: Bundle) -> dict[str, Any]:
         "size_bytes": bundle.size_bytes,
         "embedding_dim": manifest.embedding_dim,
         "feature_dim": manifest.feature_dim,
+        "text_tower": manifest.text is not None,
         "image_side": manifest.image.side,
         "weights": dict(manifest.weights),
         "licence": manifest.licence,
