@@ -106,7 +106,7 @@ class TwoTower(nn.Module):
 
     @property
     def feature_parts(self) -> tuple[int, ...]:
-        """How many numbers each of `described_pixels` has: F, then of each texture."""
+        """How many numbers each of `described_pixels` has, the features first."""
         side = self.image_tower.image_spec.side
         with torch.no_grad():
             parts = self.image_tower.described(torch.zeros(1, 3, side, side))
@@ -147,15 +147,12 @@ class TwoTower(nn.Module):
         return (features + closer) / 2
 
     def described_pixels(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """`pixel_features`, then textures of earlier maps, if the tower has any: (B, C) each."""
+        """`pixel_features`, then what earlier maps say, if anything: (B, C) each."""
         described = self.image_tower.described(pixels)
         if self.image_centre is None:
             return described
-        closer = enlarged_centre(pixels, self.image_centre)
-        # What is where in the second look says nothing of the picture.
-        again = self.image_tower.described(closer, places=False)
-        means = [(one + other) / 2 for one, other in zip(described, again, strict=False)]
-        return (*means, *described[len(means) :])
+        again = self.image_tower.described(enlarged_centre(pixels, self.image_centre))
+        return tuple((one + other) / 2 for one, other in zip(described, again, strict=True))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to unit rows (B, D) float32."""

@@ -35,10 +35,10 @@ class ImageGraph(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) to embeddings (B, D), before unit length, and features (B, F).
 
-        The features are those that are projected, and behind them the textures of earlier maps.
+        The features are those that are projected, and behind them what earlier maps say.
         """
-        features, *textures = self.model.described_pixels(pixels)
-        return self.model.image_embedding(features), torch.cat([features, *textures], dim=1)
+        features, *earlier = self.model.described_pixels(pixels)
+        return self.model.image_embedding(features), torch.cat([features, *earlier], dim=1)
 
 
 class TextGraph(nn.Module):

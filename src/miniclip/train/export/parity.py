@@ -25,9 +25,9 @@ def model_vectors(model: TwoTower) -> ProbeVectors:
     spec = model.image_tower.image_spec
     pixels = np.stack([preprocess(photo, spec) for photo in probe_photos()])
     with torch.no_grad():
-        features, *textures = model.described_pixels(torch.from_numpy(pixels))
+        features, *earlier = model.described_pixels(torch.from_numpy(pixels))
         embeddings = model.project_image(features)
-        described = torch.cat([features, *textures], dim=1)
+        described = torch.cat([features, *earlier], dim=1)
     return ProbeVectors(embeddings.numpy(), described.numpy(), _encode_singly(model))
 
 

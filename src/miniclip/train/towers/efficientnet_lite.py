@@ -130,7 +130,16 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
-        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return self.closed(self.opened(x), x)
+
+    def opened(self, x: Tensor) -> Tensor:
+        """Open the block, wide inside: (B, C, H, W) to (B, C * expansion, H', W'), from 0 to 6."""
+        wide: Tensor = self.depthwise(self.expand(x))
+        return wide
+
+    def closed(self, wide: Tensor, x: Tensor) -> Tensor:
+        """Take the wide inside and the input to the output, (B, C', H', W')."""
+        y: Tensor = self.project(wide)
         return x + y if self.has_skip else y
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.errors import TrainingError
 from miniclip.preprocess import ImageSpec
@@ -24,6 +23,7 @@ from miniclip.train.towers.efficientnet_lite import (
     SCALINGS,
     ConvNorm,
     EfficientNetLite,
+    InvertedResidual,
     Variant,
 )
 from miniclip.train.towers.freezing import Trainable, find_blocks, keep_still, set_trainable
@@ -32,8 +32,9 @@ from miniclip.train.towers.image_specs import read_image_spec
 
 Cut = Literal["features", "map"]
 
-TEXTURED_STAGES = slice(2, 6)  # of EfficientNet: maps of 1/8 to 1/32 of the side, but for the last
-PLACED = 2  # of these: the one whose texture by place told scans apart best
+# Of EfficientNet, what told scans and waste apart best beside the features.
+TEXTURED_STAGES = slice(2, 6)  # maps of 1/8 to 1/32 of the side, but for the last
+OPENED_STAGES = slice(2, 5)
 
 
 class ImageTower(nn.Module, ABC):
@@ -50,11 +51,10 @@ class ImageTower(nn.Module, ABC):
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) float32 from `preprocess` to features (B, F) float32."""
 
-    def described(self, pixels: Tensor, *, places: bool = True) -> tuple[Tensor, ...]:
-        """(B, 3, S, S) to the features (B, F), then textures (B, C) of earlier maps, if any.
+    def described(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) to the features (B, F), then what earlier maps say, if any, (B, C) each.
 
-        Textures tell what the features have forgotten, at no cost; only classifiers ask for them.
-        places: last, those that also tell where in the image.
+        They tell what the features have forgotten, at no cost; only classifiers ask for them.
         """
         return (self(pixels),)
 
@@ -94,7 +94,8 @@ class LiteTower(ImageTower):
             side, "squash", side, "bicubic", (PIXEL_MEAN,) * 3, (PIXEL_STD,) * 3
         )
         self.steps = nn.Sequential(network.stem, *network.blocks, PooledHead(network.head))
-        self.textured = tuple(1 + place for place in network.stage_ends[TEXTURED_STAGES])
+        ends = tuple(1 + block for block in network.stage_ends)  # the stem comes first
+        self.textured, self.opened = ends[TEXTURED_STAGES], ends[OPENED_STAGES]
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -102,20 +103,24 @@ class LiteTower(ImageTower):
         features: Tensor = self.steps(pixels)
         return features
 
-    def described(self, pixels: Tensor, *, places: bool = True) -> tuple[Tensor, ...]:
-        """(B, 3, S, S) to features (B, 1280), the textures of four stages, and of one by place.
+    def described(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) to features (B, 1280), then four textures, then three inner means.
 
-        That one cell by cell of a 3 x 3 grid: slices of a scan show the same organ in the same one.
+        An inner mean is that of the wide map inside the last block of a stage.
         """
-        maps = {}
+        textures, means = [], []
         x = pixels
         for number, step in enumerate(self.steps):
-            x = step(x)
+            if number in self.opened:
+                block = cast(InvertedResidual, step)
+                wide = block.opened(x)
+                means.append(wide.float().mean((2, 3)))
+                x = block.closed(wide, x)
+            else:
+                x = step(x)
             if number in self.textured:
-                maps[number] = x
-        textures = [texture(maps[number]) for number in self.textured]
-        by_place = [texture(maps[self.textured[PLACED]], cells=3)] if places else []
-        return (x, *textures, *by_place)
+                textures.append(texture(x))
+        return (x, *textures, *means)
 
     def feature_map(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 1280, s, s), s = ceil(S / 32); its mean is the features."""
@@ -143,18 +148,13 @@ class LiteTower(ImageTower):
         return _chained(steps[:first_live]), _chained(steps[first_live:])
 
 
-def texture(x: Tensor, *, cells: int = 1) -> Tensor:
-    """How strongly each channel of a map (B, C, H, W) answers: root mean square, (B, C cells^2).
+def texture(x: Tensor) -> Tensor:
+    """How strongly each channel of a map (B, C, H, W) answers, wherever: root mean square (B, C).
 
-    Of the whole map, or of each of cells x cells parts of equal size, which may overlap by a row.
     The means of linear maps say little, as both signs cancel; their second moments describe
     textures (Gatys et al. 2015, section 2, of which this is the diagonal).
     """
-    side = int(x.shape[-1])
-    part = -(-side // cells)
-    step = (side - part) // max(cells - 1, 1) or 1
-    squares = F.avg_pool2d(x.float().square(), part, step)
-    return squares[:, :, :cells, :cells].flatten(1).sqrt()
+    return x.float().square().mean((2, 3)).sqrt()
 
 
 class PooledHead(nn.Module):

@@ -38,12 +38,12 @@ class JoinedTower(ImageTower):
         """(B, 3, S, S) float32 from `preprocess` to features (B, F) float32."""
         return torch.cat([member(pixels) for member in self.members], dim=1)
 
-    def described(self, pixels: Tensor, *, places: bool = True) -> tuple[Tensor, ...]:
-        """(B, 3, S, S) to features (B, F), and the members' textures of equal depth side by side.
+    def described(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) to features (B, F), and what the members' earlier maps say side by side.
 
-        Textures that not all members have are left out.
+        What not all members have is left out.
         """
-        each = [member.described(pixels, places=places) for member in self._towers()]
+        each = [member.described(pixels) for member in self._towers()]
         return tuple(torch.cat(parts, dim=1) for parts in zip(*each, strict=False))
 
     def feature_map(self, pixels: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Textures: what earlier maps answered, beside the features and for the same price."""
+"""What earlier maps of a tower say, beside the features and for the same price."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from miniclip.train.export.bundle import FULL, Label, export_model
 from miniclip.train.heads import build_head
 from miniclip.train.model import TwoTower
 from miniclip.train.towers.centre import enlarged_centre
-from miniclip.train.towers.efficientnet_lite import EfficientNetLite
+from miniclip.train.towers.efficientnet_lite import EfficientNetLite, InvertedResidual
 from miniclip.train.towers.image import LiteTower, texture
 from miniclip.train.towers.joined import JoinedTower
 from miniclip.train.towers.text import load_text_tower
@@ -36,33 +37,30 @@ def tower() -> LiteTower:
 
 
 def test_a_texture_is_the_root_of_the_mean_square() -> None:
-    x = torch.randn(2, 3, 12, 12)
-
-    whole, cells = texture(x), texture(x, cells=3).reshape(2, 3, 3, 3)
-
-    torch.testing.assert_close(whole, x.square().mean((2, 3)).sqrt())
-    torch.testing.assert_close(cells[:, :, 0, 2], x[:, :, :4, 8:].square().mean((2, 3)).sqrt())
-
-
-@pytest.mark.parametrize("side", range(1, 20))
-def test_every_side_has_cells(side: int) -> None:
-    cells = min(3, side)
-    assert texture(torch.ones(1, 2, side, side), cells=3).shape == (1, 2 * cells * cells)
+    x = torch.randn(2, 3, 12, 11)
+    naive = [[sum(v * v for v in c.flatten().tolist()) / 132 for c in image] for image in x]
+    torch.testing.assert_close(texture(x), torch.tensor(naive).sqrt())
 
 
 def test_a_tower_describes_what_its_stages_say(tower: LiteTower) -> None:
     pixels = torch.rand(2, 3, 96, 96)
+    inside: dict[int, torch.Tensor] = {}
+    for number in tower.opened:
+        block = cast(InvertedResidual, tower.steps[number])
+        block.depthwise.register_forward_hook(
+            lambda _block, _inputs, output, number=number: inside.update({number: output})
+        )
     with torch.no_grad():
-        features, *textures, places = tower.described(pixels)
+        features, *earlier = tower.described(pixels)
         x = pixels
         maps = [x := step(x) for step in tower.steps]
 
+    assert [part.shape[1] for part in earlier] == [40, 80, 112, 192, 240, 480, 672]
     torch.testing.assert_close(features, tower(pixels))
-    assert [part.shape[1] for part in textures] == [40, 80, 112, 192]
-    torch.testing.assert_close(textures[0], texture(maps[tower.textured[0]]))
-    assert maps[tower.textured[0]].shape[2] == 12
-    assert places.shape == (2, 112 * 9)
-    assert len(tower.described(pixels, places=False)) == 5
+    for part, number in zip(earlier[:4], tower.textured, strict=True):
+        torch.testing.assert_close(part, texture(maps[number]))
+    for part, number in zip(earlier[4:], tower.opened, strict=True):
+        torch.testing.assert_close(part, inside[number].mean((2, 3)))
 
 
 def test_joined_towers_put_stages_of_equal_depth_side_by_side(tower: LiteTower) -> None:
@@ -77,7 +75,7 @@ def test_joined_towers_put_stages_of_equal_depth_side_by_side(tower: LiteTower) 
         torch.testing.assert_close(joined, torch.cat([first, second], dim=1))
 
 
-def test_a_second_look_counts_but_for_places(tower: LiteTower, tmp_path: Path) -> None:
+def test_a_second_look_counts_as_much(tower: LiteTower, tmp_path: Path) -> None:
     model = two_tower(tower, tmp_path)
     pixels = torch.rand(2, 3, 96, 96)
     with torch.no_grad():
@@ -86,8 +84,8 @@ def test_a_second_look_counts_but_for_places(tower: LiteTower, tmp_path: Path) -
         second = tower.described(enlarged_centre(pixels, 0.7))
 
     torch.testing.assert_close(described[0], model.pixel_features(pixels))
-    torch.testing.assert_close(described[2], (first[2] + second[2]) / 2)
-    torch.testing.assert_close(described[-1], first[-1])
+    for part, one, other in zip(described, first, second, strict=True):
+        torch.testing.assert_close(part, (one + other) / 2)
     assert model.feature_parts == tuple(part.shape[1] for part in described)
 
 
