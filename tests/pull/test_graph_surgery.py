@@ -156,7 +156,7 @@ def test_a_graph_for_one_item_runs_over_a_batch(tmp_path: Path) -> None:
         {"one/x": (FLOAT, [1, 6])},
         ["one/y"],
     )
-    inner.graph.CopyFrom(item_by_item(inner.graph))
+    item_by_item(inner.graph, "one/")
 
     x = RNG.normal(size=(3, 6)).astype(np.float32)
     found = run(inner, tmp_path, {"x": x}, "y")

@@ -346,3 +346,12 @@ def test_a_tower_of_another_model_is_refused(js_of: Callable[[str], Path], tmp_p
     other = read_transformers_js(siglip, names_of(siglip), "float32")
     with pytest.raises(BundleError, match=r"gives 48 numbers, but .* gives 64"):
         bundle_of(replace(model, text=other.text, texts=other.texts), tmp_path / "bundle", LABEL)
+
+
+def test_a_graph_of_another_size_is_refused_by_name(immich_clip: Path, tmp_path: Path) -> None:
+    """Even where both settings agree."""
+    directory = shutil.copytree(immich_clip, tmp_path / "altered")
+    edit_json(directory / "visual" / "preprocess_cfg.json", size=48)
+    edit_json(directory / "config.json", vision_cfg={"image_size": 48})
+    with pytest.raises(BundleError, match=r"takes pixels of shape .*32.* makes \(B, 3, 48, 48\)"):
+        pull_immich(directory, tmp_path / "bundle")

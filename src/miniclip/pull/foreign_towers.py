@@ -16,7 +16,12 @@ from onnx import TensorProto, compose, helper
 from onnx.external_data_helper import ExternalDataInfo
 
 from miniclip.errors import BundleError
-from miniclip.pull.graph_surgery import before_projection, cut_out, item_by_item
+from miniclip.pull.graph_surgery import (
+    before_projection,
+    cut_out,
+    item_by_item,
+    replace_parts,
+)
 
 PIXELS, TOKENS, MASK, SEGMENTS = "pixels", "input_ids", "attention_mask", "token_type_ids"
 _OUR_NAME = {
@@ -146,21 +151,21 @@ class ForeignTower:
         given = _ONE if self.alone else ""
         batch = 1 if self.alone else "B"
         proto = compose.add_prefix(self.proto, _INNER)
-        graph = helper.make_graph(
+        replace_parts(
+            proto.graph,
             [
                 *self._feeds(given),
                 *proto.graph.node,
                 *_ends(proto.graph, _INNER + self.embedding, given),
             ],
-            "tower",
             [
                 helper.make_tensor_value_info(given + name, element, [batch, *size])
                 for name, size in sizes.items()
             ],
             _outputs(given, batch),
-            list(proto.graph.initializer),
         )
-        proto.graph.CopyFrom(item_by_item(graph, given) if self.alone else graph)
+        if self.alone:
+            item_by_item(proto.graph, given)
         if proto.ByteSize() > _LARGEST_BYTES:
             raise BundleError(
                 f"{self.where} holds {proto.ByteSize() / 1e9:.1f} GB of weights, but a graph in "

@@ -63,10 +63,11 @@ def before_projection(graph: onnx.GraphProto, embedding: str) -> str | None:
     return None
 
 
-def item_by_item(graph: onnx.GraphProto, given: str = "one/") -> onnx.GraphProto:
-    """Turn a graph that takes a single item into one that takes a batch, by a loop over its items.
+def item_by_item(graph: onnx.GraphProto, given: str) -> None:
+    """Let a graph that takes a single item take a batch, by a loop over its items, in place.
 
     The names of its inputs (1, ...) and outputs (1, width) float32 begin with `given`, which goes.
+    Weights stay where they are: the body of the loop sees them.
     """
     before, after, shapes = [], [], []
     for value in graph.input:
@@ -82,15 +83,26 @@ def item_by_item(graph: onnx.GraphProto, given: str = "one/") -> onnx.GraphProto
         [_port(value, f"{value.name}/item", batch=None) for value in graph.input],
         [_port(value, f"{value.name}/item", batch=None) for value in graph.output],
     )
-    ins, outs = ([v.name.removeprefix(given) for v in vs] for vs in (graph.input, graph.output))
-    scan = helper.make_node("Scan", ins, outs, body=body, num_scan_inputs=len(ins))
-    return helper.make_graph(
-        [scan],
-        graph.name,
-        [_port(value, name, batch="B") for value, name in zip(graph.input, ins, strict=True)],
-        [_port(value, name, batch="B") for value, name in zip(graph.output, outs, strict=True)],
-        [*graph.initializer, *shapes],
+    inputs, outputs = (
+        [_port(value, value.name.removeprefix(given), batch="B") for value in values]
+        for values in (graph.input, graph.output)
     )
+    names = [[value.name for value in values] for values in (inputs, outputs)]
+    scan = helper.make_node("Scan", *names, body=body, num_scan_inputs=len(inputs))
+    replace_parts(graph, [scan], inputs, outputs)
+    graph.initializer.extend(shapes)
+
+
+def replace_parts(
+    graph: onnx.GraphProto,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+) -> None:
+    """Put other nodes and ports in place of a graph's own; its weights are not copied."""
+    for part, fresh in ((graph.node, nodes), (graph.input, inputs), (graph.output, outputs)):
+        del part[:]
+        part.extend(fresh)
 
 
 def _taken(node: onnx.NodeProto) -> Iterator[str]:

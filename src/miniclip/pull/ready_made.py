@@ -78,11 +78,8 @@ def bundle_of(
     original: gives the unit rows of the probe photos (P, D) and sentences (Q, D), where the towers
     were exported just now from a model that can still be asked; None to believe the towers.
     """
-    graphs = {
-        IMAGE_FILE: model.image.image_graph(model.image_spec.side),
-        TEXT_FILE: model.text.text_graph(),
-    }
     with tempfile.TemporaryDirectory(prefix="miniclip-pull-") as folder:
+        files = _graph_files(model, Path(folder))
         expected = _ask(model, Path(folder))
         if original is not None:
             images, texts = original()
@@ -94,9 +91,6 @@ def bundle_of(
                     f"{who} is {width}, but {model.image.where} gives {embedding_dim} numbers; "
                     "correct the one that is wrong"
                 )
-        files: dict[str, Path | bytes] = {
-            name: graph.SerializeToString() for name, graph in graphs.items()
-        }
         files[TOKENIZER_FILE] = model.texts.content
         if label.card is not None:
             files[CARD_FILE] = label.card.encode()
@@ -117,6 +111,17 @@ def bundle_of(
         return write_parity(
             out, trial, expected, OnnxEncoder.open(trial), least=LEAST_COSINE[model.precision]
         )
+
+
+def _graph_files(model: ReadyMade, folder: Path) -> dict[str, Path | bytes]:
+    """Write the graphs one after the other: large ones would fill the memory together."""
+    files: dict[str, Path | bytes] = {
+        IMAGE_FILE: folder / IMAGE_FILE,
+        TEXT_FILE: folder / TEXT_FILE,
+    }
+    onnx.save(model.image.image_graph(model.image_spec.side), files[IMAGE_FILE])
+    onnx.save(model.text.text_graph(), files[TEXT_FILE])
+    return files
 
 
 def _ask(model: ReadyMade, folder: Path) -> ProbeVectors:
