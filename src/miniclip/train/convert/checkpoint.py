@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import CONFIG_MAPPING
 
 from miniclip.preprocess import ImageSpec
 from miniclip.pull.documents import Document
@@ -22,6 +23,7 @@ from miniclip.train.convert.naflex import NaflexHalf
 from miniclip.train.convert.original import (
     ImageOriginal,
     Original,
+    load_config,
     load_image_processor,
     load_model,
     load_tokenizer,
@@ -63,9 +65,12 @@ def read_checkpoint(directory: Path, *, accept: Collection[str] = ()) -> Checkpo
     kind = config.need_as("model_type", str)
     preprocessor = read_preprocessor(directory)
     spec = image_spec_from(preprocessor)
-    check_pixels(kind, spec, preprocessor, accept)
+    vision = config.part("vision_config") if kind in FAMILIES else config
+    check_pixels(vision.need_as("model_type", str), spec, preprocessor, accept)
     if kind in FAMILIES:
         return _two_towers(directory, kind, config, spec, accept)
+    if kind not in CONFIG_MAPPING:
+        raise config.foreign("model_type", "a type that transformers knows")
     return _images_alone(directory, kind, config, spec, accept)
 
 
@@ -74,17 +79,21 @@ def _two_towers(
 ) -> Checkpoint:
     family = FAMILIES[kind]
     _check_architecture(config, family.model_class, accept)
-    loaded = load_model(directory, family.model_class)
-    check_weights(loaded, config)
-    model: Any = loaded.model
     text, vision = config.part("text_config"), config.part("vision_config")
+    meant = load_config(directory)
     assumed = (
-        *check_tower(text, model.config.text_config, spec, accept),
-        *check_tower(vision, model.config.vision_config, spec, accept),
+        *check_tower(text, meant.text_config, spec, accept),
+        *check_tower(vision, meant.vision_config, spec, accept),
     )
     if family.alike:
         check_alike(text, vision, accept)
-    texts = read_texts(directory, family, load_tokenizer(directory), text, accept)
+    if family.projects:
+        config.need("projection_dim")
+    loaded = load_model(directory, family.model_class)
+    check_weights(loaded, config)
+    model: Any = loaded.model
+    meant_text = Document(text.where, meant.text_config.to_dict())
+    texts = read_texts(directory, family, load_tokenizer(directory), meant_text, accept)
     original = Original(
         model,
         load_image_processor(directory),
@@ -115,10 +124,10 @@ def _image_half(family: Family, model: Any, spec: ImageSpec) -> nn.Module:
 def _images_alone(
     directory: Path, kind: str, config: Document, spec: ImageSpec, accept: Collection[str]
 ) -> Checkpoint:
+    assumed = check_tower(config, load_config(directory), spec, accept)
     loaded = load_model(directory, "AutoModel")
     check_weights(loaded, config, heads_may_be_left=True)
     model: Any = loaded.model
-    assumed = check_tower(config, model.config, spec, accept)
     tower = TransformersImageTower(
         str(directory), model, spec, untrained=frozenset(loaded.untrained)
     )

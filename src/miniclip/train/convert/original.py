@@ -50,6 +50,12 @@ class Loaded:
     misfits: tuple[Misfit, ...]
 
 
+def load_config(directory: Path) -> Any:
+    """Load what the library takes config.json to say. BundleError when it takes it for nonsense."""
+    with _quiet(), _translated(directory, "the config.json"):
+        return transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+
+
 def load_model(directory: Path, class_name: str) -> Loaded:
     """Load the weights. BundleError when they cannot be read."""
     with _quiet(), _translated(directory, "the weights"):
@@ -174,9 +180,9 @@ def _translated(directory: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise BundleError(
-            f"transformers cannot load {what} of {directory} ({first_line}); "
+            f"transformers cannot load {what} of {directory} ({reason[:300]}); "
             "complete or repair the files, or choose another checkpoint"
         ) from error
 

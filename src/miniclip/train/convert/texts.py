@@ -27,6 +27,7 @@ _CHANGES = (  # keys of it by which the library alters what tokenizer.json says
     *("add_prefix_space", "add_bos_token", "add_eos_token"),
     *("bos_token", "eos_token", "unk_token", "cls_token", "sep_token", "added_tokens_decoder"),
 )
+_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _NO_LIMIT = 1_000_000  # tokenizers without one say 10^30
 
 
@@ -47,16 +48,19 @@ def read_texts(
 ) -> Texts:
     """Read how texts become tokens. BundleError names what is missing or contradictory.
 
-    tokenizer: the original library's, of the same directory. accept: keys that may be unusual.
+    tokenizer: the original library's, of the same directory. text_config: what the library takes
+    config.json to mean. accept: keys that may be unusual.
     """
     config = Document.read(directory / CONFIG_FILE)
     if family.pads == "max":
         config.need("model_input_names")
+    if not {"input_ids"} <= set(tokenizer.model_input_names) <= _INPUTS:
+        raise config.foreign("model_input_names", f"input_ids and others of {sorted(_INPUTS)}")
     if tokenizer.padding_side != "right" or tokenizer.truncation_side != "right":
         raise config.foreign("padding_side", "'right', and truncation_side 'right'")
     _check_vocabulary(tokenizer, text_config, accept)
     _check_special_ids(family, tokenizer, config, text_config, accept)
-    core = _core(directory, tokenizer)
+    core = _core(directory, tokenizer, config, accept)
     if (directory / TOKENIZER_FILE).is_file() and hasattr(tokenizer, "backend_tokenizer"):
         lowers = type(tokenizer).__name__ == "Siglip2Tokenizer"  # unlike the published file
         _check_file(directory / TOKENIZER_FILE, core, config, lowers=lowers)
@@ -69,13 +73,18 @@ def read_texts(
 
 
 def _check_vocabulary(tokenizer: Any, text_config: Document, accept: Collection[str]) -> None:
-    rows = text_config.need_as("vocab_size", int) if text_config.says("vocab_size") else None
-    words = len(tokenizer)
-    if rows is not None and (words > rows or (words < rows and "vocab_size" not in accept)):
+    rows, words = text_config.need_as("vocab_size", int), len(tokenizer)
+    if words > rows:
+        specials = tokenizer.special_tokens_map
+        late = [key for key in specials if getattr(tokenizer, f"{key}_id", 0) >= rows]
         raise BundleError(
             f"{text_config.where} says vocab_size = {rows}, but the tokenizer has {words} words; "
-            "put the tokenizer of the original model beside the weights"
-            + ("" if words > rows else ", or accept vocab_size by name if spare rows are right")
+            + (f"check {', '.join(late)} in {CONFIG_FILE}" if late else "fetch the tokenizer again")
+        )
+    if words < rows and "vocab_size" not in accept:
+        raise BundleError(
+            f"{text_config.where} says vocab_size = {rows}, but the tokenizer has {words} words; "
+            "fetch the tokenizer again, or accept vocab_size by name if spare rows are right"
         )
 
 
@@ -91,12 +100,10 @@ def _check_special_ids(
     if family.pads == "max" or _is_old_clip(family, tokenizer, text_config):
         return
     for key in keys:
-        if not text_config.says(key) or key in accept:
-            continue
-        stated, actual = text_config.values[key], getattr(tokenizer, key)
-        if stated != actual:
+        stated, actual = text_config.values.get(key), getattr(tokenizer, key)
+        if stated != actual and key not in accept:
             raise BundleError(
-                f"{text_config.where} says {key} = {stated}, but {config.where} says "
+                f"{text_config.where} means {key} = {stated}, but {config.where} says "
                 f"{key.removesuffix('_id')} = {getattr(tokenizer, key.removesuffix('_id'))!r}, "
                 f"whose id is {actual}; correct the one that is wrong"
             )
@@ -144,8 +151,12 @@ def _length(config: Document, text_config: Document, family: Family) -> int:
     return length
 
 
-def _core(directory: Path, tokenizer: Any) -> tokenizers.Tokenizer:
+def _core(
+    directory: Path, tokenizer: Any, config: Document, accept: Collection[str]
+) -> tokenizers.Tokenizer:
     if type(tokenizer).__name__ == "SiglipTokenizer":
+        if not (tokenizer.do_lower_case or "do_lower_case" in accept):
+            raise config.foreign("do_lower_case", "true, as of published models,")
         return siglip_tokenizer(tokenizer)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -14,10 +14,27 @@ from miniclip.errors import BundleError
 from miniclip.pull.documents import Document
 from miniclip.train.convert.original import Loaded, Misfit
 
-_NUMBERED = re.compile(r"\.\d+\.")  # a block of a stack
+# A key, and the weights that are there because of it, or whose shape it decides indirectly.
+_MAKES = {
+    key: re.compile(pattern)
+    for key, pattern in (
+        ("image_size", "position"),
+        ("patch_size", "position|patch_embed"),
+        ("num_patches", "position"),
+        ("max_position_embeddings", "position"),
+        ("num_channels", "patch_embed"),
+        ("window_size", "relative_position"),
+        ("mlp_ratio", r"mlp|fc|intermediate|output\.dense"),
+        ("use_swiglu_ffn", "mlp"),
+        ("use_mask_token", "mask_token"),
+        ("use_absolute_embeddings", "position_embeddings"),
+        ("vision_use_head", r"vision_model\.head\."),
+        ("qkv_bias", r"(query|key|value|[qkv]_proj|qkv)\.bias"),
+        *((count, r"\.\d+\.") for count in ("num_hidden_layers", "n_layers", "depths")),
+    )
+}
+_COUNTS = {"num_hidden_layers", "n_layers", "depths"}
 _HEAD = re.compile(r"([a-z_]*classifier|head|lm_head|decoder|visual_projection)\.")
-_COUNTS = ("num_hidden_layers", "depths", "num_stages", "n_layers", "num_layers")
-_PLACES = ("image_size", "patch_size", "num_patches", "max_position_embeddings")
 
 
 def check_weights(loaded: Loaded, config: Document, *, heads_may_be_left: bool = False) -> None:
@@ -29,9 +46,10 @@ def check_weights(loaded: Loaded, config: Document, *, heads_may_be_left: bool =
     if loaded.misfits:
         worst = loaded.misfits[0]
         section = _section(config, worst.name)
+        keys = (_makers([worst.name]) - _COUNTS) | _of_that_size(section, worst)
         raise BundleError(
             f"the weights {worst.name} have the shape {worst.found}, but {config.where} asks for "
-            f"{worst.wanted}; {_suspects(section, _of_that_size(section, worst))}"
+            f"{worst.wanted}; {_suspects(section, keys)}"
         )
     missing = [
         name for name in loaded.untrained if not (heads_may_be_left and "pooler" in name.split("."))
@@ -39,13 +57,13 @@ def check_weights(loaded: Loaded, config: Document, *, heads_may_be_left: bool =
     if missing:
         raise BundleError(
             f"the checkpoint holds no weights for {_some(missing)}, so they would be random; "
-            f"{_suspects(_section(config, missing[0]), _counts(missing))}"
+            f"{_suspects(_section(config, missing[0]), _makers(missing))}"
         )
     left = [name for name in loaded.unused if not (heads_may_be_left and _HEAD.match(name))]
     if left:
         raise BundleError(
             f"the checkpoint holds weights that {config.where} has no place for: {_some(left)}; "
-            f"{_suspects(_section(config, left[0]), _counts(left))}"
+            f"{_suspects(_section(config, left[0]), _makers(left))}"
         )
 
 
@@ -62,10 +80,13 @@ def _section(config: Document, weight: str) -> Document:
     return config
 
 
+def _makers(weights: list[str]) -> set[str]:
+    """Name the keys that could account for all of these weights."""
+    return {key for key, made in _MAKES.items() if all(map(made.search, weights))}
+
+
 def _of_that_size(section: Document, misfit: Misfit) -> set[str]:
     """Name the keys whose value is a size that the weights do not have."""
-    if "position" in misfit.name and misfit.wanted[-1:] == misfit.found[-1:]:
-        return {*_PLACES}
     wrong = {*misfit.wanted} - {*misfit.found}
     return {key for key, value in section.values.items() if _numbers(value) & wrong}
 
@@ -73,10 +94,6 @@ def _of_that_size(section: Document, misfit: Misfit) -> set[str]:
 def _numbers(value: Any) -> set[int]:
     values = value if isinstance(value, list) else [value]
     return {number for number in values if type(number) is int}
-
-
-def _counts(weights: list[str]) -> set[str]:
-    return {*_COUNTS} if any(map(_NUMBERED.search, weights)) else set()
 
 
 def _some(names: list[str]) -> str:
