@@ -166,9 +166,7 @@ class Case(NamedTuple):
         Case(
             "vision-text-dual-encoder",
             FILES[0],
-            Case(
-                "text_config",
-            ),
+            ("text_config",),
             {"is_decoder": True},
             "is_decoder = True",
         ),
