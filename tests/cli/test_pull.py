@@ -81,7 +81,6 @@ def test_what_cannot_be_pulled_is_refused(cli: Cli, source: Path, tmp_path: Path
     for words, message in (
         (("pull", tmp_path / "nowhere"), "there is no directory"),
         (("pull", source, *SCALE, "--precision", "int8"), "choose --precision float32"),
-        (("pull", source, *SCALE, "--accept", "size"), "--accept is for checkpoints alone"),
     ):
         result = cli(*words)
         assert result.code == 1

@@ -148,6 +148,10 @@ def test_graphs_of_immich_give_the_vectors_of_the_library(
         ("preprocessor_config.json", {"size": {"shortest_edge": 16}}, "smaller than side"),
         ("preprocessor_config.json", {"crop_size": 24}, "makes pictures of 24"),
         ("preprocessor_config.json", {"do_pad_now": True}, "do_pad_now"),
+        ("preprocessor_config.json", {"image_mean": [0.4, 0.4, 0.4]}, "accept image_mean"),
+        ("preprocessor_config.json", {"image_std": [0.5, 0.5, 0.5]}, "accept image_std"),
+        ("preprocessor_config.json", {"resample": 2}, "accept resample"),
+        ("preprocessor_config.json", {"do_normalize": False}, "accept do_normalize"),
         ("tokenizer_config.json", {"pad_token": None}, "does not say 'pad_token'"),
         ("tokenizer_config.json", {"pad_token": "<none>"}, "pad_token = '<none>'"),
         ("tokenizer_config.json", {"bos_token": None}, "does not say 'bos_token'"),
@@ -199,6 +203,9 @@ def test_an_altered_key_of_transformers_js_is_refused_by_name(
         ),
         ("visual/preprocess_cfg.json", {"resize_mode": "longest"}, "resize_mode = 'longest'"),
         ("visual/preprocess_cfg.json", {"interpolation": "random"}, "interpolation is 'random'"),
+        ("visual/preprocess_cfg.json", {"interpolation": "bilinear"}, "accept interpolation"),
+        ("visual/preprocess_cfg.json", {"mean": [0.4, 0.4, 0.4]}, "accept mean"),
+        ("visual/preprocess_cfg.json", {"std": [0.5, 0.5, 0.5]}, "accept std"),
         ("visual/preprocess_cfg.json", {"mode": "BGR"}, "mode = 'BGR'"),
         ("visual/preprocess_cfg.json", {"size": [32, 48]}, r"size = \[32, 48\]"),
         ("textual/tokenizer_config.json", {"pad_token": None}, "does not say 'pad_token'"),
@@ -355,3 +362,17 @@ def test_a_graph_of_another_size_is_refused_by_name(immich_clip: Path, tmp_path:
     edit_json(directory / "config.json", vision_cfg={"image_size": 48})
     with pytest.raises(BundleError, match=r"takes pixels of shape .*32.* makes \(B, 3, 48, 48\)"):
         pull_immich(directory, tmp_path / "bundle")
+
+
+def test_an_unusual_value_may_be_accepted_by_name(
+    js_of: Callable[[str], Path], immich_clip: Path, tmp_path: Path
+) -> None:
+    directory = shutil.copytree(js_of("clip"), tmp_path / "js")
+    edit_json(directory / "preprocessor_config.json", resample=2, image_mean=[0.4, 0.4, 0.4])
+    spec = pull_js(directory, tmp_path / "one", accept=["resample", "image_mean"]).manifest.image
+    assert (spec.interpolation, spec.mean) == ("bilinear", (0.4, 0.4, 0.4))
+
+    directory = shutil.copytree(immich_clip, tmp_path / "immich")
+    edit_json(directory / "visual" / "preprocess_cfg.json", std=[0.5, 0.5, 0.5])
+    spec = pull_immich(directory, tmp_path / "two", accept=["std"]).manifest.image
+    assert spec.std == (0.5, 0.5, 0.5)

@@ -78,7 +78,7 @@ Accept = Annotated[
     typer.Option(
         "--accept",
         metavar="KEY",
-        help="A key of a checkpoint's files whose value is unusual and yet right. May be repeated.",
+        help="A key of the model's files whose value is unusual and yet right. May be repeated.",
     ),
 ]
 CommercialOk = Annotated[
@@ -122,11 +122,14 @@ def pull(
     label = _Label(name, licence or stated, card)
     place = out or data_dir() / "bundles" / name
     if found.layout.needs_torch:
-        _refuse("ready-made graphs", **{"--logit-scale": logit_scale, "--logit-bias": logit_bias})
+        if logit_scale is not None or logit_bias is not None:
+            raise ConfigError(
+                "--logit-scale and --logit-bias are for ready-made graphs; a checkpoint holds "
+                "its own, so leave them away"
+            )
         bundle = _convert(found, place, label, precision, accept or [])
     else:
-        _refuse("checkpoints", **{"--accept": accept or None})
-        bundle = _adopt(found, place, label, precision, logit_scale, logit_bias)
+        bundle = _adopt(found, place, label, precision, logit_scale, logit_bias, accept or [])
     warnings = []
     if bundle.manifest.licence == UNKNOWN:
         warnings.append("the model's card states no licence; if you know it, give it by --licence")
@@ -153,12 +156,6 @@ class _Label(NamedTuple):
     card: str | None
 
 
-def _refuse(what: str, **given: object) -> None:
-    for option, value in given.items():
-        if value is not None:
-            raise ConfigError(f"{option} is for {what} alone, which this is not; leave it away")
-
-
 def _convert(
     found: Source, out: Path, label: _Label, precision: Precision, accept: list[str]
 ) -> Bundle:
@@ -171,6 +168,7 @@ def _convert(
         "precision": precision.value,
         "origin": found.origin,
         "revision": found.revision,
+        "accept": accept,
     }
     if found.layout is Layout.open_clip:
         from miniclip.train.convert.open_clip import convert_open_clip
@@ -178,7 +176,7 @@ def _convert(
         return convert_open_clip(found.directory, out, **options)
     from miniclip.train.convert import convert
 
-    return convert(found.directory, out, accept=accept, **options)
+    return convert(found.directory, out, **options)
 
 
 def _adopt(
@@ -188,6 +186,7 @@ def _adopt(
     precision: Precision,
     logit_scale: float | None,
     logit_bias: float | None,
+    accept: list[str],
 ) -> Bundle:
     """Give ready-made graphs the ports of a bundle."""
     from miniclip.pull.immich import read_immich
@@ -202,8 +201,10 @@ def _adopt(
         precision.value,
         logit_scale=logit_scale,
         logit_bias=logit_bias,
+        accept=accept,
     )
     known = {"source": found.origin, "revision": found.revision, "layout": found.layout.value}
+    known["accepted"] = ", ".join(accept)
     provenance = {key: value for key, value in known.items() if value}
     return bundle_of(model, out, Label(label.name, label.licence, provenance, label.card))
 

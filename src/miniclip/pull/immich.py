@@ -13,11 +13,12 @@ from typing import Any
 from miniclip.errors import BundleError, ConfigError
 from miniclip.preprocess import ImageSpec
 from miniclip.pull.documents import Document
-from miniclip.pull.foreign_towers import ForeignTower
+from miniclip.pull.foreign_towers import MASK, ForeignTower
 from miniclip.pull.layouts import Precision, immich_graphs
 from miniclip.pull.logits import settle_logits
 from miniclip.pull.ready_made import ReadyMade
 from miniclip.pull.text_files import Demands, read_texts
+from miniclip.pull.usual_pixels import check_pixels_of_open_clip
 from miniclip.tokenizer import Padding
 
 _READ = {"size", "mode", "mean", "std", "interpolation", "resize_mode"}
@@ -32,12 +33,19 @@ def read_immich(
     *,
     logit_scale: float | None = None,
     logit_bias: float | None = None,
+    accept: Collection[str] = (),
 ) -> ReadyMade:
-    """Read a model. BundleError names what is missing, unknown or contradictory."""
+    """Read a model.
+
+    accept: keys whose unusual values are right. BundleError names what is missing, unknown, unusual
+    or contradictory.
+    """
     image_file, text_file = (directory / name for name in immich_graphs(names, precision))
     config = Document.read(directory / "config.json")
     words = config.part("text_cfg")
-    spec = _image_spec(Document.read(directory / "visual" / "preprocess_cfg.json"))
+    pixels = Document.read(directory / "visual" / "preprocess_cfg.json")
+    spec = _image_spec(pixels)
+    check_pixels_of_open_clip(spec, pixels, accept)
     vision = config.part("vision_cfg")
     if _side(vision, "image_size") != spec.side:
         raise BundleError(
@@ -49,7 +57,9 @@ def read_immich(
         image=ForeignTower.cut(image_file),
         text=text,
         image_spec=spec,
-        texts=read_texts(directory / "textual", _demands(words, text), clean=_cleaning(words)),
+        texts=read_texts(
+            directory / "textual", _demands(words, text), clean=_cleaning(words), accept=accept
+        ),
         logits=settle_logits(None, logit_scale, logit_bias),
         precision=precision,
         widths={f"{config.where}: embed_dim": config.need_as("embed_dim", int)},
@@ -91,7 +101,7 @@ def _demands(words: Document, text: ForeignTower) -> Demands:
     if text.length:
         lengths[text.where] = text.length
     rows = {}
-    if words.says("vocab_size"):
+    if words.says("vocab_size") and MASK not in text.ports:  # else text_cfg is of another tower
         rows[f"{words.where}: vocab_size"] = words.need_as("vocab_size", int)
     if found := text.table_rows():
         rows[text.where] = found

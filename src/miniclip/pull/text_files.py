@@ -6,7 +6,7 @@ refused by name. It knows no graph, but what a graph says about tokens is handed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,18 +49,21 @@ class Demands:
     rows: Mapping[str, int]
 
 
-def read_texts(directory: Path, demands: Demands, *, clean: str | None = None) -> Texts:
+def read_texts(
+    directory: Path, demands: Demands, *, clean: str | None = None, accept: Collection[str] = ()
+) -> Texts:
     """Read tokenizer.json and tokenizer_config.json and hold them against the model.
 
     clean: what the original does to a text first: "whitespace" joins runs of spaces,
-    "canonicalize" also drops punctuation and capitals; None for nothing. BundleError names what is
-    missing, unknown or contradictory.
+    "canonicalize" also drops punctuation and capitals; None for nothing. accept: keys whose unusual
+    values are right. BundleError names what is missing, unknown or contradictory.
     """
     config = Document.read(directory / CONFIG_FILE)
     core = _read_core(directory / TOKENIZER_FILE)
     pad_id = _special_id(core, config, "pad_token")
     _check_ends(core, config, demands.ends)
-    _check_case(core, config)
+    if "do_lower_case" not in accept:
+        _check_case(core, config)
     _check_rows(core, demands.rows)
     spec = TextSpec(_context_length(demands), pad=demands.pads, pad_id=pad_id)
     if clean is not None:

@@ -19,6 +19,7 @@ from miniclip.pull.layouts import Precision, combined_files, graph_files, safete
 from miniclip.pull.logits import Logits, logits_of_checkpoint, logits_of_graph, settle_logits
 from miniclip.pull.ready_made import ReadyMade
 from miniclip.pull.text_files import CONFIG_FILE, Demands, read_texts, stated_length
+from miniclip.pull.usual_pixels import check_pixels
 from miniclip.tokenizer import Padding
 
 _PROJECTED = ("image_embeds", "text_embeds")
@@ -56,8 +57,13 @@ def read_transformers_js(
     *,
     logit_scale: float | None = None,
     logit_bias: float | None = None,
+    accept: Collection[str] = (),
 ) -> ReadyMade:
-    """Read a model. BundleError names what is missing, unknown or contradictory."""
+    """Read a model.
+
+    accept: keys whose unusual values are right. BundleError names what is missing, unknown, unusual
+    or contradictory.
+    """
     config = Document.read(directory / "config.json")
     kind = config.need_as("model_type", str)
     if kind not in _FAMILIES:
@@ -71,13 +77,16 @@ def read_transformers_js(
             f"{text.where} takes no {MASK}, so that padding would change its vectors; "
             "choose an export that takes one"
         )
-    spec = image_spec_from(read_preprocessor(directory))
+    preprocessor = read_preprocessor(directory)
+    spec = image_spec_from(preprocessor)
     _check_side(config, spec)
+    vision = config.part("vision_config").values.get("model_type", kind)
+    check_pixels(str(vision), spec, preprocessor, accept)
     return ReadyMade(
         image=ForeignTower.cut(image_file, images),
         text=text,
         image_spec=spec,
-        texts=read_texts(directory, _demands(directory, config, family, text)),
+        texts=read_texts(directory, _demands(directory, config, family, text), accept=accept),
         logits=settle_logits(_logits(directory, names), logit_scale, logit_bias),
         precision=precision,
         widths=_stated(config, "projection_dim") if config.says("projection_dim") else {},

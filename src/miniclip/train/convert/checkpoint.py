@@ -18,6 +18,7 @@ from miniclip.preprocess import ImageSpec
 from miniclip.pull.documents import Document
 from miniclip.pull.image_specs import image_spec_from, read_preprocessor
 from miniclip.pull.probes import PROBE_SENTENCES
+from miniclip.pull.usual_pixels import check_pixels
 from miniclip.train.convert.families import FAMILIES, Family, FeatureHalf, ImageHalf, TextHalf
 from miniclip.train.convert.naflex import NaflexHalf
 from miniclip.train.convert.original import (
@@ -29,7 +30,7 @@ from miniclip.train.convert.original import (
     load_tokenizer,
 )
 from miniclip.train.convert.texts import Texts, check_tokens, read_texts
-from miniclip.train.convert.usual import check_alike, check_pixels, check_tower
+from miniclip.train.convert.usual import check_alike, check_tower
 from miniclip.train.convert.weights import check_weights
 from miniclip.train.towers.image import TransformersImageTower
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ def convert_open_clip(
     origin: str | None = None,
     revision: str | None = None,
     card: str | None = None,
+    accept: Collection[str] = (),
 ) -> Bundle:
     """Write the checkpoint in a directory as a bundle; arguments and errors as of `convert`.
 
@@ -72,6 +73,7 @@ def convert_open_clip(
             "float32",
             logit_scale=float(model.logit_scale.exp()),
             logit_bias=0.0 if bias is None else float(bias),
+            accept=accept,
         )
     ready = replace(ready, image_spec=replace(ready.image_spec, crop="round"))  # torchvision's way
     history = {"source": origin or directory.absolute().name, "revision": revision or ""}
