@@ -43,15 +43,22 @@ def open_encoder(
     BundleError when it does not give the vectors that it should, ConfigError for an unknown
     runtime, MissingExtraError for one that is not installed.
     """
-    chosen = runtime or os.environ.get(RUNTIME_VARIABLE) or RUNTIMES[0]
+    chosen = chosen_runtime(runtime)
     # Each runtime is loaded only where it is used: both are large.
     if chosen == "onnxruntime":
         from miniclip.onnx_encoder import OnnxEncoder  # noqa: PLC0415
 
         return OnnxEncoder.open(bundle, threads=threads)
-    if chosen in RUNTIMES:
-        from miniclip.openvino_encoder import OpenvinoEncoder  # noqa: PLC0415
+    from miniclip.openvino_encoder import OpenvinoEncoder  # noqa: PLC0415
 
-        exact = chosen == "openvino-float32"
-        return OpenvinoEncoder.open(bundle, threads=threads, bfloat16=False if exact else None)
-    raise ConfigError(f"no runtime {chosen!r}; choose one of {', '.join(RUNTIMES)}")
+    exact = chosen == "openvino-float32"
+    return OpenvinoEncoder.open(bundle, threads=threads, bfloat16=False if exact else None)
+
+
+def chosen_runtime(runtime: str | None = None) -> Runtime:
+    """Return a name of `RUNTIMES`: the given one, that of the environment, or the first."""
+    wanted = runtime or os.environ.get(RUNTIME_VARIABLE) or RUNTIMES[0]
+    for known in RUNTIMES:
+        if known == wanted:
+            return known
+    raise ConfigError(f"no runtime {wanted!r}; choose one of {', '.join(RUNTIMES)}")
