@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 VERBS = (
     *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
-    *("transfer", "train", "export", "pull", "share", "models", "evaluate", "embed"),
+    *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
+    "copy",
 )
 RUN = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

@@ -15,7 +15,8 @@ from tests.cli.conftest import Cli
 
 VERBS = (
     *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
-    *("transfer", "train", "export", "pull", "models", "evaluate", "embed"),
+    *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
+    "copy",
 )
 HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
 
