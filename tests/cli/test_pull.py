@@ -86,3 +86,30 @@ def test_what_cannot_be_pulled_is_refused(cli: Cli, source: Path, tmp_path: Path
         assert result.code == 1
         assert message in result.err
     assert cli("pull", source, "--precision", "int4").code == 2
+
+
+@pytest.mark.train
+def test_a_checkpoint_is_converted(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tests.hub_checkpoints import checkpoint  # noqa: PLC0415
+
+    source = checkpoint("clip", tmp_path / "my-clip")
+
+    pulled = cli("pull", source, "--precision", "float16", "--licence", "MIT", "--json").json
+
+    assert (pulled["name"], pulled["layout"]) == ("my-clip", "checkpoint")
+    assert pulled["weights"] == {"image": "float16", "text": "float16"}
+    assert (pulled["feature_dim"], pulled["licence"]) == (64, "MIT")
+    refused = cli("pull", source, "--logit-scale", 3)
+    assert refused.code == 1
+    assert "a checkpoint holds its own" in refused.err
+
+
+def test_a_checkpoint_needs_torch(cli: Cli, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for graph in (source / "onnx").iterdir():
+        graph.unlink()
+    (source / "model.safetensors").write_bytes(b"")
+    monkeypatch.setattr("miniclip.cli.output.TRAINING_MODULES", ("no_such_module",))
+    result = cli("pull", source)
+    assert result.code == 1
+    assert "miniclip[train]" in result.err
