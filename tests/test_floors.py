@@ -37,6 +37,8 @@ WEB = {"fastapi", "starlette", "uvicorn", "gradio", "flask", "aiohttp", "streaml
 HOMES_OF = {
     "onnxruntime": ("onnx_encoder.py", "quantize/"),
     "openvino": ("openvino_encoder.py",),
+    "ray": ("cluster.py",),
+    **dict.fromkeys(("grpc", "milvus_lite", "pymilvus"), ("index/milvus_connection.py",)),
     "huggingface_hub": ("pull/hub.py",),
     **dict.fromkeys(TRAINING, ("train/",)),
     **dict.fromkeys(WEB, ("serve/",)),
@@ -254,7 +256,7 @@ def test_nothing_heavy_is_loaded_by(code: str) -> None:
         pytest.skip("there is no command line yet")
     loaded = loaded_by(code)
     assert "miniclip" in loaded
-    assert not loaded & {"onnxruntime", "sklearn", "numpy", *TRAINING, *WEB}
+    assert not loaded & {"onnxruntime", "sklearn", "numpy", "pymilvus", "ray", *TRAINING, *WEB}
 
 
 def test_the_check_above_would_see_it() -> None:

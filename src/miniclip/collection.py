@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from miniclip.arrays import FloatArray
+from miniclip.embed import Stream, embed_stream
 from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError, StoreError
 from miniclip.index.address import Address, absolute, is_index, parse_address
@@ -126,6 +127,7 @@ class Index:
         prune: bool = False,
         rebuild: bool = False,
         progress: Progress | None = None,
+        stream: Stream = embed_stream,
     ) -> SyncResult:
         """Bring the index in step with its folders; only content that is new to it is embedded.
 
@@ -134,7 +136,8 @@ class Index:
         folder. prune: forget for good what vanished, even a whole folder; without it, vectors of
         vanished images wait for their return, and a folder that is missing or empty is an error.
         rebuild: begin anew, however damaged the index is. progress: called with what is done
-        ("images", "captions"), how many and of how many.
+        ("images", "captions"), how many and of how many. stream: what runs the encoder on images,
+        such as that of a `RayCluster`.
 
         A kill at any moment costs at most the batch in hand. Raises DatasetError for such a folder
         and for unusable captions, StoreError when another process writes, ConfigError for patterns.
@@ -155,7 +158,9 @@ class Index:
             with suppress(StoreError):  # without a cache there is only more to do
                 cache = stack.enter_context(VectorCache.open())
             parts = Parts(store, attic, self.encoder, self.location, Failures.of(store), cache)
-            result = sync(parts, roots, patterns=ignore, prune=prune, progress=progress)
+            result = sync(
+                parts, roots, patterns=ignore, prune=prune, progress=progress, stream=stream
+            )
             if captions is not None:
                 found = captions_below(Path(captions), roots)
                 _, missing = attach(store, self.location, found)

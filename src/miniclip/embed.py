@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -28,8 +28,14 @@ from miniclip.preprocess import ImageSpec, preprocess
 from miniclip.views import PLAIN, View
 
 Progress = Callable[[int], None]  # called with the number of images done, skipped ones included
-Look = Callable[[ImageSource, Image.Image], None]
-_Ready = FloatArray | str  # pixels (3, S, S), or why there are none
+Look = Callable[[ImageSource, Image.Image], Any]  # what it returns comes back as `seen`
+
+
+class _Ready(NamedTuple):
+    """pixels: (3, S, S), or why there are none. seen: what `look` said."""
+
+    pixels: FloatArray | str
+    seen: Any = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,29 @@ class Skipped:
 class Embedded(NamedTuple):
     """One batch of results, in order of arrival.
 
-    embeddings: (B, D) float32 unit rows; features: (B, F) float32; one row per source.
+    embeddings: (B, D) float32 unit rows; features: (B, F) float32; one row per source. seen: what
+    `look` said of each.
     """
 
     sources: tuple[ImageSource, ...]
     embeddings: FloatArray
     features: FloatArray
+    seen: tuple[Any, ...] = ()
+
+
+class Stream(Protocol):
+    """Whatever embeds as `embed_stream` does, be it here or on other computers."""
+
+    def __call__(
+        self,
+        encoder: Encoder,
+        sources: Iterable[ImageSource],
+        *,
+        view: View = PLAIN,
+        look: Look | None = None,
+    ) -> Generator[Embedded | Skipped]:
+        """Yield vectors batch by batch in the order of the sources."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -124,8 +147,8 @@ def embed_stream(
     generator, or any exception inside it, stops the threads after the image each has in hand.
 
     view: the part of each picture that the model sees. look: called in a decoding thread with every
-    decoded picture, whole, for whoever wants to know more about it; an ImageError from it skips the
-    image.
+    decoded picture, whole, for whoever wants to know more about it; what it returns is `seen` of
+    the batch, and an ImageError from it skips the image.
 
     Raises ConfigError at once for a batch size or thread count below 1.
     """
@@ -144,19 +167,19 @@ def _stream(
     batch_size: int,
     progress: Progress,
 ) -> Generator[Embedded | Skipped]:
-    kept: list[ImageSource] = []
+    kept: list[tuple[ImageSource, Any]] = []
     # A fresh buffer per batch would be simpler, but page faults on 26 MB cost as much as decoding.
     pixels = np.zeros((batch_size, *encoder.image_spec.shape), dtype=np.float32)
     done = 0
     with closing(decoded):
         for source, ready in decoded:
-            if isinstance(ready, str):
+            if isinstance(ready.pixels, str):
                 done += 1
                 progress(done)
-                yield Skipped(source.name, ready)
+                yield Skipped(source.name, ready.pixels)
                 continue
-            pixels[len(kept)] = ready
-            kept.append(source)
+            pixels[len(kept)] = ready.pixels
+            kept.append((source, ready.seen))
             if len(kept) == batch_size:
                 batch = _embed(encoder, kept, pixels)
                 done += len(kept)
@@ -169,12 +192,13 @@ def _stream(
         yield batch
 
 
-def _embed(encoder: Encoder, sources: list[ImageSource], pixels: FloatArray) -> Embedded:
-    """Run the model on the first len(sources) rows, padded by whatever the buffer holds."""
-    count = len(sources)
+def _embed(encoder: Encoder, kept: list[tuple[ImageSource, Any]], pixels: FloatArray) -> Embedded:
+    """Run the model on the first len(kept) rows, padded by whatever the buffer holds."""
+    count = len(kept)
     padded = min(len(pixels), 1 << (count - 1).bit_length())
     vectors = encoder.encode_pixels(pixels[:padded])
-    return Embedded(tuple(sources), vectors.embeddings[:count], vectors.features[:count])
+    sources, seen = zip(*kept, strict=True)
+    return Embedded(sources, vectors.embeddings[:count], vectors.features[:count], seen)
 
 
 def _decoded(
@@ -203,11 +227,10 @@ def _ready(source: ImageSource, spec: ImageSpec, view: View, look: Look | None) 
     try:
         # Twice the size that is needed: the fast JPEG scaling then leaves no trace in the vectors.
         image = decode(source, at_least=ceil(2 * spec.resize_side * view.zoom))
-        if look:
-            look(source, image)
+        seen = look(source, image) if look else None
     except ImageError as error:
-        return str(error).removeprefix(f"{source.name}: ")
-    return preprocess(view.apply(image), spec)
+        return _Ready(str(error).removeprefix(f"{source.name}: "))
+    return _Ready(preprocess(view.apply(image), spec), seen)
 
 
 def _stack(parts: list[FloatArray], width: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 MiniClipError
 ├── BundleError        a model directory that is missing, altered or contradictory
+├── ClusterError       computers that were to help and do not
 ├── ConfigError        a setting, recipe or argument with an unusable value
 ├── DatasetError       captions, splits or class folders that cannot be read as a whole
 ├── ExportError        a trained model that does not survive the way to ONNX
@@ -23,6 +24,10 @@ class MiniClipError(Exception):
 
 class BundleError(MiniClipError):
     """A model directory that is missing, altered or contradictory."""
+
+
+class ClusterError(MiniClipError):
+    """Computers that were to help and do not."""
 
 
 class ConfigError(MiniClipError):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miniclip.cli import options, output
+from miniclip.cli import engine, options, output
 
 if TYPE_CHECKING:
-    from miniclip.embed import Skipped
+    from miniclip.embed import Skipped, Stream
     from miniclip.encoder import Encoder
     from miniclip.index.vector_file import Vectors
 
@@ -34,7 +34,10 @@ def embed(
         bool,
         typer.Option("--features", help="Also write the image features before the projection."),
     ] = False,
+    on: engine.Option = engine.Engine.local,
+    address: engine.Address = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -42,12 +45,17 @@ def embed(
 
     For use in other tools. Rows have length 1: the dot product of two is their cosine.
     """
-    from miniclip import load_encoder
+    if features and on is engine.Engine.ray:
+        raise typer.BadParameter("--features are computed on this computer; leave out --engine ray")
+    from miniclip.bundle import Bundle
     from miniclip.index.vector_file import check_output, write_vectors
+    from miniclip.runtimes import open_encoder
 
     check_output(out)
-    encoder = load_encoder(bundle)
-    vectors, skipped = _embed(encoder, paths, features)
+    source = Bundle.resolve(bundle)
+    encoder = open_encoder(source, runtime=runtime)
+    with engine.stream_of(on, address, source, runtime) as stream:
+        vectors, skipped = _embed(encoder, paths, features, stream)
     write_vectors(out, vectors, model=encoder.name, fingerprint=encoder.fingerprint)
     if json:
         output.print_json(
@@ -66,7 +74,7 @@ def embed(
 
 
 def _embed(
-    encoder: Encoder, paths: list[Path], features: bool
+    encoder: Encoder, paths: list[Path], features: bool, stream: Stream
 ) -> tuple[Vectors, tuple[Skipped, ...]]:
     """Take the vectors from the cache; it holds no features, so these need every image again."""
     from miniclip.cli.folders import embed_folders, list_images, refuse_nothing
@@ -75,7 +83,7 @@ def _embed(
     from miniclip.index.vector_file import Vectors
 
     if not features:
-        found = embed_folders(encoder, paths)
+        found = embed_folders(encoder, paths, stream)
         return Vectors(tuple(map(str, found.paths)), found.embeddings), found.skipped
     images, unreadable = list_images(paths)
     with output.progress_bar("embedding", len(images)) as progress:

@@ -11,7 +11,7 @@ from miniclip.cli.output import progress_bar
 from miniclip.errors import DatasetError
 
 if TYPE_CHECKING:
-    from miniclip.embed import Skipped
+    from miniclip.embed import Skipped, Stream
     from miniclip.encoder import Encoder
     from miniclip.index.embed_cached import CachedSet
 
@@ -33,17 +33,23 @@ def list_images(roots: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
     return paths, unreadable
 
 
-def embed_folders(encoder: Encoder, roots: Sequence[Path]) -> CachedSet:
+def embed_folders(
+    encoder: Encoder, roots: Sequence[Path], stream: Stream | None = None
+) -> CachedSet:
     """Embed the images below files and folders, through the user's cache.
 
-    DatasetError when there is no image, or none that can be read.
+    stream: what runs the encoder; default: this computer. DatasetError when there is no image, or
+    none that can be read.
     """
+    from miniclip.embed import embed_stream
     from miniclip.index.embed_cached import embed_cached
     from miniclip.index.vector_cache import VectorCache
 
     paths, unreadable = list_images(roots)
     with VectorCache.open() as cache, progress_bar("embedding", len(paths)) as progress:
-        found = embed_cached(encoder, paths, cache, progress=progress)
+        found = embed_cached(
+            encoder, paths, cache, progress=progress, stream=stream or embed_stream
+        )
     if not found.paths:
         refuse_nothing(found.skipped)
     return replace(found, skipped=(*unreadable, *found.skipped))

@@ -10,54 +10,62 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from miniclip.cli import options, output
+from miniclip.cli import engine, options, output
 
 if TYPE_CHECKING:
     from miniclip.collection import Index
+    from miniclip.embed import Stream
     from miniclip.index.sync import Progress, SyncResult
 
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FOLDER",
+        help="Folders of images; also image files, tar shards and Parquet tables with images. "
+        "Left out with --index or --store: the folders that this index knows.",
+        show_default=False,
+    ),
+]
+Captions = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions",
+        metavar="FILE",
+        help="Captions of the images, in any format of 'evaluate retrieval', for 'match' and "
+        "for search by words.",
+    ),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="PATTERN",
+        help="Leave out what matches, as in a .gitignore; may be repeated. Patterns in the "
+        "file .miniclipignore of a folder always count.",
+    ),
+]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Forget images that vanished for good, even a whole folder."),
+]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Throw the index away and make it anew.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C: index whatever changes.")]
+
+
 def index(
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Folders of images; also image files, tar shards and Parquet tables with images. "
-            "Left out with --index or --store: the folders that this index knows.",
-            show_default=False,
-        ),
-    ] = None,
-    captions: Annotated[
-        Path | None,
-        typer.Option(
-            "--captions",
-            metavar="FILE",
-            help="Captions of the images, in any format of 'evaluate retrieval', for 'match' and "
-            "for search by words.",
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ignore",
-            metavar="PATTERN",
-            help="Leave out what matches, as in a .gitignore; may be repeated. Patterns in the "
-            "file .miniclipignore of a folder always count.",
-        ),
-    ] = None,
-    prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Forget images that vanished for good, even a whole folder."),
-    ] = False,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Throw the index away and make it anew.")
-    ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until Ctrl-C: index whatever changes.")
-    ] = False,
+    folders: Folders = None,
+    captions: Captions = None,
+    ignore: Ignore = None,
+    prune: Prune = False,
+    rebuild: Rebuild = False,
+    watch: Watch = False,
     directory: options.IndexDirectory = None,
     store: options.Store = None,
+    on: engine.Option = engine.Engine.local,
+    cluster: engine.Address = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -70,12 +78,19 @@ def index(
         raise typer.BadParameter("name at least one folder of images: miniclip index FOLDER")
     if watch and json:
         raise typer.BadParameter("--json prints one object at the end, and --watch has no end")
-    from miniclip import load_encoder
+    from miniclip.bundle import Bundle
     from miniclip.cli.places import address_of
     from miniclip.collection import Index
+    from miniclip.runtimes import open_encoder
 
     address = address_of(directory, store)
-    with Index.open(folders or [], load_encoder(bundle), store=address) as collection:
+    source = Bundle.resolve(bundle)
+    with (
+        Index.open(
+            folders or [], open_encoder(source, runtime=runtime), store=address
+        ) as collection,
+        engine.stream_of(on, cluster, source, runtime) as stream,
+    ):
         with _progress() as progress:
             result = collection.sync(
                 captions=captions,
@@ -83,6 +98,7 @@ def index(
                 prune=prune,
                 rebuild=rebuild,
                 progress=progress,
+                stream=stream,
             )
         if json:
             output.print_json(
@@ -96,7 +112,7 @@ def index(
             _show(result, collection)
         _warn(result, strict=strict)
         if watch:
-            _watch(collection, ignore or [])
+            _watch(collection, ignore or [], stream)
 
 
 def _show(result: SyncResult, collection: Index) -> None:
@@ -106,7 +122,7 @@ def _show(result: SyncResult, collection: Index) -> None:
         output.warn(f"there is no image below {', '.join(map(str, collection.roots))}")
 
 
-def _watch(collection: Index, ignore: list[str]) -> None:
+def _watch(collection: Index, ignore: list[str], stream: Stream) -> None:
     from miniclip.errors import MiniClipError
     from miniclip.index.watch import changes
 
@@ -115,7 +131,7 @@ def _watch(collection: Index, ignore: list[str]) -> None:
         for _ in changes(collection.roots):
             try:
                 with _progress() as progress:
-                    result = collection.sync(ignore=ignore, progress=progress)
+                    result = collection.sync(ignore=ignore, progress=progress, stream=stream)
             except MiniClipError as error:  # a drive that is gone may come back
                 output.warn(str(error))
                 continue

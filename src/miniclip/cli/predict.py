@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from miniclip.atomic import replacing
-from miniclip.cli import options, output
+from miniclip.cli import engine, options, output
 from miniclip.cli.folders import refuse_empty
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from miniclip.probe.predict import Prediction
 
     Taker = Callable[[Prediction], None]
+
+# Images whose features are in memory at a time: a cluster wants more in hand.
+AT_ONCE = {engine.Engine.local: 512, engine.Engine.ray: 16_384}
 
 
 def predict(
@@ -49,7 +52,10 @@ def predict(
     link: Annotated[
         bool, typer.Option("--link", help="Put links into --review-dir in place of copies.")
     ] = False,
+    on: engine.Option = engine.Engine.local,
+    address: engine.Address = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -62,13 +68,14 @@ def predict(
     from miniclip.images import ImageSource
     from miniclip.index.scan import find_images
     from miniclip.index.vector_cache import VectorCache
-    from miniclip.onnx_encoder import OnnxEncoder
     from miniclip.probe.model import ClassifierModel
     from miniclip.probe.predict import Predictor, predict_stream
     from miniclip.probe.review import ReviewFolder
+    from miniclip.runtimes import open_encoder
 
     opened = ClassifierModel.open(model)
-    encoder = OnnxEncoder.open(opened.find_bundle(bundle))
+    source = opened.find_bundle(bundle)
+    encoder = open_encoder(source, runtime=runtime)
     skipped: list[Skipped] = []
     unreadable = find_images(
         images, on_unreadable=lambda path, why: skipped.append(Skipped(str(path), why))
@@ -85,8 +92,11 @@ def predict(
         progress = stack.enter_context(output.progress_bar("predicting", total))
         paths = find_images(images, on_unreadable=lambda _path, _why: None)
         sources = map(ImageSource.of, paths)
-        stream = predict_stream(Predictor(opened), encoder, sources, cache)
-        for done, said in enumerate(stream, start=1):
+        stream = stack.enter_context(engine.stream_of(on, address, source, runtime))
+        predictions = predict_stream(
+            Predictor(opened), encoder, sources, cache, batch_images=AT_ONCE[on], stream=stream
+        )
+        for done, said in enumerate(predictions, start=1):
             progress(done)
             if isinstance(said, Skipped):
                 skipped.append(said)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from miniclip.arrays import FloatArray
-from miniclip.embed import Progress, Skipped, embed_stream
+from miniclip.embed import Progress, Skipped, Stream, embed_stream
 from miniclip.encoder import Encoder
 from miniclip.images import ImageSource
 from miniclip.index.contents import Content, is_unchanged, read_contents
@@ -42,15 +42,16 @@ def embed_cached(
     cache: VectorCache,
     *,
     progress: Progress | None = None,
+    stream: Stream = embed_stream,
 ) -> CachedSet:
     """Return a vector for each file: from the cache, else from the encoder, and then cached too.
 
-    progress: called with the number of files done so far. StoreError when the cache fails; an
-    unreadable image raises nothing and is listed in `skipped`.
+    progress: called with the number of files done so far. stream: what runs the encoder. StoreError
+    when the cache fails; an unreadable image raises nothing and is listed in `skipped`.
     """
     table = _Table(encoder, paths, cache, progress or (lambda _done: None))
     computed = 0
-    for outcome in embed_stream(encoder, table.missing()):
+    for outcome in stream(encoder, table.missing()):
         if isinstance(outcome, Skipped):
             table.skip(outcome)
         else:

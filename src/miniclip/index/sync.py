@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from miniclip.embed import Skipped, embed_stream
+from miniclip.embed import Skipped, Stream, embed_stream
 from miniclip.index.attic import Attic
 from miniclip.index.compare import Comparison, compare, inside
 from miniclip.index.parts import Parts
@@ -75,11 +75,13 @@ def sync(
     patterns: Sequence[str] = (),
     prune: bool = False,
     progress: Progress | None = None,
+    stream: Stream = embed_stream,
 ) -> SyncResult:
     """Bring the images below `roots` (absolute, none inside another) in step; others stay.
 
     patterns: what to leave out, as in .gitignore. prune: forget what vanished for good, here and in
     the attic, even a whole root. progress: called with what is done, how much of it, and the total.
+    stream: what runs the encoder.
 
     DatasetError for a root that is missing, or empty where the index knows images, without `prune`.
     """
@@ -90,7 +92,7 @@ def sync(
     report = progress or (lambda _what, _done, _total: None)
     total = len(found.todo)
     sources = update.sources(lambda done: report("images", done, total))
-    for outcome in embed_stream(parts.encoder, sources):
+    for outcome in stream(parts.encoder, sources):
         if isinstance(outcome, Skipped):
             update.skip(outcome)
         else:

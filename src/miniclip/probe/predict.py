@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from miniclip.embed import Skipped
+from miniclip.embed import Skipped, Stream, embed_stream
 from miniclip.encoder import Encoder
 from miniclip.images import ImageSource
 from miniclip.index.vector_cache import VectorCache
@@ -141,26 +141,31 @@ def predict_stream(
     cache: VectorCache,
     *,
     batch_images: int = BATCH_IMAGES,
+    stream: Stream = embed_stream,
 ) -> Iterator[Prediction | Skipped]:
     """Predict any number of images, a batch at a time, in order; unreadable ones come as Skipped.
 
-    Features go through the cache, so a second run over the same files takes seconds. BundleError
-    when the encoder is not the one of the fit.
+    Features go through the cache, so a second run over the same files takes seconds. stream:
+    what runs the encoder. BundleError when the encoder is not the one of the fit.
     """
     predictor.model.check_encoder(encoder.name, encoder.fingerprint)
-    return _stream(predictor, encoder, sources, cache, batch_images)
+    return _predictions(
+        predictor, encoder, sources, cache, batch_images=batch_images, stream=stream
+    )
 
 
-def _stream(
+def _predictions(
     predictor: Predictor,
     encoder: Encoder,
     sources: Iterable[ImageSource],
     cache: VectorCache,
+    *,
     batch_images: int,
+    stream: Stream,
 ) -> Iterator[Prediction | Skipped]:
     coming = iter(sources)
     while batch := list(islice(coming, batch_images)):
-        table = read_table(encoder, batch, cache, views=predictor.model.views)
+        table = read_table(encoder, batch, cache, views=predictor.model.views, stream=stream)
         said: dict[str, Prediction | Skipped] = {one.name: one for one in table.skipped}
         said |= {one.name: one for one in predictor.predict(table)}
         yield from (said[source.name] for source in batch)

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.cpus import usable_cpus
-from miniclip.embed import Embedded, Progress, Skipped, embed_stream
+from miniclip.embed import Embedded, Progress, Skipped, Stream, embed_stream
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource
@@ -91,18 +90,21 @@ def read_table(
     *,
     views: Sequence[View] = (PLAIN,),
     progress: Progress | None = None,
+    stream: Stream = embed_stream,
 ) -> FeatureTable:
     """Return features, embeddings and facts of every image, from the cache where it holds them.
 
     views: the plain one first (see `views.named_views`). progress: called with the number of images
     done so far, up to len(sources) * len(views). An image that cannot be read is listed in
-    `skipped`. ConfigError when the first view is not plain, or for two images of one name;
-    StoreError when the cache fails.
+    `skipped`. stream: what runs the encoder. ConfigError when the first view is not plain, or for
+    two images of one name; StoreError when the cache fails.
     """
     if not views or views[0] != PLAIN:
         raise ConfigError("the first view has to be the plain one; make views with named_views()")
     _refuse_equal_names(sources)
-    filling = _Filling(encoder, sources, cache, len(views), progress or (lambda _done: None))
+    filling = _Filling(
+        encoder, sources, cache, len(views), progress or (lambda _done: None), stream=stream
+    )
     for layer, view in enumerate(views):
         filling.run(layer, view)
     return filling.table()
@@ -118,6 +120,8 @@ class _Filling:
         cache: VectorCache,
         views: int,
         progress: Progress,
+        *,
+        stream: Stream,
     ) -> None:
         count = len(sources)
         self._features = np.zeros((views, count, encoder.feature_dim), dtype=np.float32)
@@ -129,18 +133,18 @@ class _Filling:
         self._sources = sources
         self._cache = cache
         self._progress = progress
+        self._stream = stream
         self._done = 0
         self._computed = 0
         self._key_of: dict[str, bytes] = {}  # name of a source on its way -> the key of its rows
         self._rows_of: dict[bytes, list[int]] = {}  # key -> the rows that it will fill
-        self._seen: dict[str, ImageFacts] = {}  # name -> facts, from the decoding threads
 
     def run(self, layer: int, view: View) -> None:
         """Fill one view; with the plain one, which comes first, all the rest."""
         missing = self._missing(layer, view)
-        look = None if layer else self._look
-        with closing(embed_stream(self._encoder, missing, view=view, look=look)) as stream:
-            for outcome in stream:
+        look = None if layer else facts_of
+        with closing(self._stream(self._encoder, missing, view=view, look=look)) as outcomes:
+            for outcome in outcomes:
                 if isinstance(outcome, Skipped):
                     for row in self._arrived(outcome.name):
                         self._reasons[row] = outcome.reason
@@ -209,7 +213,7 @@ class _Filling:
         for place, source in enumerate(batch.sources):
             rows = self._arrived(source.name)
             content = self._contents[rows[0]]
-            seen = self._seen.pop(source.name, None)
+            seen = batch.seen[place]
             for row in rows:
                 self._features[layer, row] = batch.features[place]
                 if layer == 0:
@@ -229,9 +233,6 @@ class _Filling:
         # Last, so that whoever finds features finds the rest too.
         features = {digest: batch.features[place] for digest, place in kept.items()}
         self._cache.store_features(model, view.name, features)
-
-    def _look(self, source: ImageSource, image: Image.Image) -> None:
-        self._seen[source.name] = facts_of(source, image)
 
     def _read_missing_facts(self) -> None:
         """Gather the facts of images whose features another run has cached."""
