@@ -32,8 +32,8 @@ from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
 from miniclip.cli import map as map_verb
 from miniclip.cli import predict as predict_verb
-from miniclip.cli import quantize as quantize_verb
 from miniclip.cli import pull as pull_verb
+from miniclip.cli import quantize as quantize_verb
 from miniclip.errors import MiniClipError
 
 app = typer.Typer(

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from miniclip.quantize.questions import Questions
 
 
+Precisions = Annotated[
+    str, typer.Option("--precision", metavar="LIST", help="What to try, separated by commas.")
+]
+Margin = Annotated[
+    float,
+    typer.Option(
+        "--margin", min=0, max=1, help="Share of the right answers that a variant may lose."
+    ),
+]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="Judge classes by a classifier on features, not by their names."),
+]
+
+
 def quantize(
     bundle: Annotated[
         str,
@@ -53,21 +68,9 @@ def quantize(
         Path | None,
         typer.Option("--split", metavar="FILE", help="Use only the images named here, one a line."),
     ] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="LIST", help="What to try, separated by commas.")
-    ] = "int8,float16",
-    margin: Annotated[
-        float,
-        typer.Option(
-            "--margin", min=0, max=1, help="Share of the right answers that a variant may lose."
-        ),
-    ] = 0.01,
-    probe: Annotated[
-        bool,
-        typer.Option(
-            "--probe", help="Judge classes by a classifier on features, not by their names."
-        ),
-    ] = False,
+    precision: Precisions = "int8,float16",
+    margin: Margin = 0.01,
+    probe: Probe = False,
     templates: options.Templates = None,
     runtime: options.Runtime = None,
     json: options.Json = False,
