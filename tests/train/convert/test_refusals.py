@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+import transformers
 from numpy.typing import NDArray
 
-from miniclip.errors import BundleError, MiniClipError
+from miniclip.errors import BundleError, ConfigError, MiniClipError
 from miniclip.preprocess import preprocess
 from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
 from miniclip.tokenizer import Tokenizer
@@ -245,6 +246,15 @@ def test_the_files_of_openai_are_read_as_the_library_reads_them(
         np.testing.assert_allclose(found, row, atol=1e-5)
 
 
+def test_a_table_that_stands_twice_must_say_the_same(
+    sources: Callable[[str], Path], edit: Edit
+) -> None:
+    path = sources("clip") / "config.json"
+    edit(path, text_config_dict={"hidden_act": "gelu"})
+    with pytest.raises(BundleError, match=r"hidden_act = 'quick_gelu', but .*text_config_dict"):
+        read_checkpoint(sources("clip"))
+
+
 def test_a_vocabulary_of_another_model_is_refused(
     sources: Callable[[str], Path], edit: Edit
 ) -> None:
@@ -263,6 +273,14 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(BundleError, match="cannot load the weights"):
         read_checkpoint(source)
+
+
+def test_an_old_library_is_refused(
+    sources: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers, "__version__", "4.57.1")
+    with pytest.raises(ConfigError, match=r"4\.57\.1 is too old .*pip install"):
+        read_checkpoint(sources("clip"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 from transformers import CONFIG_MAPPING
 
+from miniclip.errors import BundleError
 from miniclip.preprocess import ImageSpec
 from miniclip.pull.documents import Document
 from miniclip.pull.image_specs import image_spec_from, read_preprocessor
@@ -67,7 +68,7 @@ def read_checkpoint(directory: Path, *, accept: Collection[str] = ()) -> Checkpo
     preprocessor = read_preprocessor(directory)
     spec = image_spec_from(preprocessor)
     vision = config.part("vision_config") if kind in FAMILIES else config
-    check_pixels(vision.need_as("model_type", str), spec, preprocessor, accept)
+    check_pixels(str(vision.values.get("model_type", kind)), spec, preprocessor, accept)
     if kind in FAMILIES:
         return _two_towers(directory, kind, config, spec, accept)
     if kind not in CONFIG_MAPPING:
@@ -80,7 +81,7 @@ def _two_towers(
 ) -> Checkpoint:
     family = FAMILIES[kind]
     _check_architecture(config, family.model_class, accept)
-    text, vision = config.part("text_config"), config.part("vision_config")
+    text, vision = (_part(config, key, accept) for key in ("text_config", "vision_config"))
     meant = load_config(directory)
     assumed = (
         *check_tower(text, meant.text_config, spec, accept),
@@ -134,6 +135,20 @@ def _images_alone(
     )
     original = ImageOriginal(model, load_image_processor(directory), tower=tower)
     return Checkpoint(kind, spec, FeatureHalf(tower), original, assumed=assumed)
+
+
+def _part(config: Document, key: str, accept: Collection[str]) -> Document:
+    """Return the table of a tower; files of old have it twice, and the second one counts."""
+    part = config.part(key)
+    if config.says(f"{key}_dict"):
+        twin = config.part(f"{key}_dict")
+        for name in sorted(set(part.values) & set(twin.values) - set(accept)):
+            if part.values[name] != twin.values[name]:
+                raise BundleError(
+                    f"{part.where} says {name} = {part.values[name]!r}, but {twin.where} says "
+                    f"{twin.values[name]!r}; correct the one that is wrong"
+                )
+    return part
 
 
 def _check_architecture(config: Document, wanted: str, accept: Collection[str]) -> None:

@@ -21,10 +21,11 @@ from transformers.utils import logging as transformers_logging
 
 from miniclip.arrays import FloatArray, unit_rows
 from miniclip.encoder import ImageVectors
-from miniclip.errors import BundleError
+from miniclip.errors import BundleError, ConfigError
 from miniclip.pull.parity import ProbeVectors
 from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
 
+OLDEST_VERSION = 5  # of transformers: before, its processors and outputs had other forms
 PadsTo = Literal["longest", "max"]
 
 
@@ -51,9 +52,19 @@ class Loaded:
 
 
 def load_config(directory: Path) -> Any:
-    """Load what the library takes config.json to say. BundleError when it takes it for nonsense."""
+    """Load what the library takes config.json to say. BundleError when it takes it for nonsense.
+
+    ConfigError when the library is too old.
+    """
+    if int(transformers.__version__.split(".")[0]) < OLDEST_VERSION:
+        raise ConfigError(
+            f"transformers {transformers.__version__} is too old to convert checkpoints with; "
+            f"update it with: pip install 'transformers>={OLDEST_VERSION}'"
+        )
     with _quiet(), _translated(directory, "the config.json"):
-        return transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+        return transformers.AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
 
 
 def load_model(directory: Path, class_name: str) -> Loaded:
@@ -63,6 +74,7 @@ def load_model(directory: Path, class_name: str) -> Loaded:
             directory,
             dtype=torch.float32,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
@@ -80,21 +92,18 @@ def load_model(directory: Path, class_name: str) -> Loaded:
 
 def load_image_processor(directory: Path) -> Any:
     """Load the processor that works with Pillow. BundleError when it cannot be made."""
-    slow: dict[str, Any] = (
-        {"backend": "pil"}
-        if int(transformers.__version__.split(".")[0]) > 4
-        else {"use_fast": False}
-    )
     with _quiet(), _translated(directory, "the image processor"):
         return transformers.AutoImageProcessor.from_pretrained(
-            directory, local_files_only=True, **slow
+            directory, local_files_only=True, trust_remote_code=False, backend="pil"
         )
 
 
 def load_tokenizer(directory: Path) -> Any:
     """Load the tokenizer. BundleError when it cannot be made."""
     with _quiet(), _translated(directory, "the tokenizer"):
-        return transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
 
 
 @dataclass(frozen=True)
@@ -168,9 +177,7 @@ class ImageOriginal(Original):
 
 
 def _pooled(output: Any) -> FloatArray:
-    """Take the vector of an output: version 4 of the library returned it bare."""
-    pooled = output if isinstance(output, torch.Tensor) else output.pooler_output
-    array: FloatArray = pooled.flatten(1).numpy()
+    array: FloatArray = output.pooler_output.flatten(1).numpy()
     return array
 
 
