@@ -27,6 +27,7 @@ def classify(
     templates: options.Templates = None,
     top: options.Top = 5,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -41,7 +42,7 @@ def classify(
 
     names = parse_labels(labels)
     sentences = read_templates(templates) if templates else DEFAULT_TEMPLATES
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     found = embed_folders(encoder, images)
     table = probabilities(encoder, found.embeddings, class_vectors(encoder, names, sentences))
     best = [

@@ -19,6 +19,7 @@ def demo(
         typer.Option("-o", "--output", metavar="DIR", help="Where the photos and the page go."),
     ] = Path("miniclip-demo"),
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     json: options.Json = False,
 ) -> None:
     """Search and name twenty photos that need no data of yours.
@@ -30,7 +31,7 @@ def demo(
     from miniclip.demo import copy_photos, run_demo
     from miniclip.report.demo import write_demo_page
 
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     result = run_demo(encoder, copy_photos(out / "photos"))
     page = out / "demo.html"
     write_demo_page(page, result, command=output.command_line())

@@ -43,6 +43,7 @@ def duplicates(
     directory: options.IndexDirectory = None,
     store: options.Store = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     json: options.Json = False,
 ) -> None:
     """Find pictures that are there more than once, and say which copy to keep.
@@ -57,7 +58,9 @@ def duplicates(
     from miniclip.index.near_duplicates import find_groups
     from miniclip.index.reading import sources_of
 
-    with open_index(folder, address_of(directory, store), load_encoder(bundle)) as index:
+    with open_index(
+        folder, address_of(directory, store), load_encoder(bundle, runtime=runtime)
+    ) as index:
         where = part_of(index, [folder] if folder else [])
         count = index.store.count(where)
         with output.progress_bar("comparing", count) as progress:

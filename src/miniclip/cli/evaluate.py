@@ -90,6 +90,7 @@ def retrieval(
         typer.Option("--caption-column", metavar="NAME", help="Column or JSON key of the caption."),
     ] = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -109,7 +110,7 @@ def retrieval(
         image_column=image_column,
         caption_column=caption_column,
     )
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     with output.progress_bar("embedding", len(caption_set)) as progress:
         result = evaluate_retrieval(encoder, caption_set, progress=progress)
     _show(result, encoder.name, len(caption_set) + len(caption_set.skipped), strict, json)
@@ -136,6 +137,7 @@ def zeroshot(
     label_column: options.LabelColumn = None,
     templates: options.Templates = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -147,7 +149,7 @@ def zeroshot(
 
     labelled = read_labelled(data, labels, image_column=image_column, label_column=label_column)
     sentences = read_templates(templates) if templates else DEFAULT_TEMPLATES
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     with output.progress_bar("embedding", len(labelled)) as progress:
         result = evaluate_zeroshot(encoder, labelled, sentences, progress=progress)
     _show(result, encoder.name, len(labelled) + len(labelled.skipped), strict, json)
@@ -167,6 +169,7 @@ def classifier(
     label_column: options.LabelColumn = None,
     seed: Seed = 0,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -177,8 +180,8 @@ def classifier(
     from miniclip.datasets.labelled_splits import read_labelled_splits
     from miniclip.evaluate.classifier import evaluate_classifier
     from miniclip.index.vector_cache import VectorCache
-    from miniclip.onnx_encoder import OnnxEncoder
     from miniclip.probe.model import ClassifierModel, recalibrated, refuse_place
+    from miniclip.runtimes import open_encoder
 
     if out and not recalibrate:
         raise typer.BadParameter("-o writes the recalibrated model; give --recalibrate N with it")
@@ -192,7 +195,7 @@ def classifier(
         image_column=image_column,
         label_column=label_column,
     )
-    encoder = OnnxEncoder.open(opened.find_bundle(bundle))
+    encoder = open_encoder(opened.find_bundle(bundle), runtime=runtime)
     total = len(splits) * len(opened.views)
     with VectorCache.open() as cache, output.progress_bar("embedding", total) as progress:
         result = evaluate_classifier(

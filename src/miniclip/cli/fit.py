@@ -50,6 +50,7 @@ def fit(
     seed: fit_options.Seed = 0,
     copy_bundle: fit_options.CopyBundle = False,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -89,13 +90,13 @@ def fit(
         "image_column": image_column,
         "label_column": label_column,
     }
-    needs_trainer = compare_presets or "mlp" in (head, *settings.rivals)
     job = _Job(
         source=Bundle.resolve(bundle),
         splits=read_labelled_splits(data, **columns),
         settings=settings,
-        trainer=_mlp_trainer() if needs_trainer else None,
+        trainer=_mlp_trainer() if compare_presets or "mlp" in (head, *settings.rivals) else None,
         out=out,
+        runtime=runtime,
     )
     again = columns | {"bundle": bundle and job.source.name, "unfreeze": unfreeze, "tower": tower}
     command = settings.command(data.resolve().name, _words(again, said["finetune."]))
@@ -116,14 +117,15 @@ class _Job:
     settings: FitSettings
     trainer: MlpTrainer | None
     out: Path
+    runtime: str | None = None
 
     def fit_frozen(self, command: str, *, copy_bundle: bool) -> Fitted:
         """Fit on features as they are."""
         from miniclip.index.vector_cache import VectorCache
-        from miniclip.onnx_encoder import OnnxEncoder
         from miniclip.probe.fit import fit_classifier
+        from miniclip.runtimes import open_encoder
 
-        encoder = OnnxEncoder.open(self.source)
+        encoder = open_encoder(self.source, runtime=self.runtime)
         total = len(self.splits) * len(self.settings.view_list)
         with VectorCache.open() as cache, output.progress_bars() as start:
             fitted = fit_classifier(
@@ -141,7 +143,7 @@ class _Job:
         """Tune the encoder too; a killed training goes on from a directory beside the model."""
         output.require_training("Unfreezing the encoder")
         from miniclip.index.vector_cache import VectorCache
-        from miniclip.onnx_encoder import OnnxEncoder
+        from miniclip.runtimes import open_encoder
         from miniclip.train.finetune.settings import finetune_settings
         from miniclip.train.unfreeze import fit_unfrozen
 
@@ -159,7 +161,7 @@ class _Job:
                 progress=start,
             )
         own = done.tuned.bundle
-        fitted = self._write(done.fitted, command, OnnxEncoder.open(own), own)
+        fitted = self._write(done.fitted, command, open_encoder(own, runtime=self.runtime), own)
         shutil.rmtree(work, ignore_errors=True)
         return fitted
 

@@ -42,6 +42,7 @@ def collection_map(
     directory: options.IndexDirectory = None,
     store: options.Store = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     json: options.Json = False,
 ) -> None:
     """Draw a map of a collection: what looks alike lies together, and groups have names.
@@ -57,7 +58,7 @@ def collection_map(
     from miniclip.index.where import parse_where
     from miniclip.report.map import write_map_page
 
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     condition = parse_where(where) if where is not None else None
     with open_index(folder, address_of(directory, store), encoder) as index:
         parts = (part_of(index, [folder] if folder else []), condition)

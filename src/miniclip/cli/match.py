@@ -34,6 +34,7 @@ def match(
     directory: options.IndexDirectory = None,
     store: options.Store = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     json: options.Json = False,
 ) -> None:
     """Find the sentences that fit an image: those of a file, or the captions of an index."""
@@ -44,7 +45,7 @@ def match(
     from miniclip.textfile import read_lines
 
     sentences = [line.text for line in read_lines(texts, "texts")] if texts else []
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     query = image_query(encoder, image)
     index = None
     if texts:

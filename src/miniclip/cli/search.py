@@ -108,6 +108,7 @@ def search(
     directory: options.IndexDirectory = None,
     store: options.Store = None,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     csv: Csv = False,
     json: options.Json = False,
@@ -133,7 +134,7 @@ def search(
 
     address = address_of(directory, store)
     query = parse_query(sentence, image or [])
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     with open_places(named, address, encoder) as places:
         cut = min_confidence if min_confidence is not None else CUT if places.index else 0.0
         question = Question.of(

@@ -47,6 +47,7 @@ def transfer(
     folds: Annotated[int, typer.Option(min=2, help="Folds on the diagonal.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
     bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
@@ -64,7 +65,7 @@ def transfer(
     choice = HeadChoice(head, seed=seed)
     choice.check()
     sets = _read([*train, *test])
-    encoder = load_encoder(bundle)
+    encoder = load_encoder(bundle, runtime=runtime)
     total = max(map(len, sets.values()))
     with VectorCache.open() as cache, output.progress_bar("embedding", total) as progress:
         result = measure_transfer(
