@@ -25,6 +25,7 @@ from miniclip.images import ImageSource
 from miniclip.index.embed_cached import embed_cached
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.facts import facts_of
+from miniclip.probe.table import read_table
 from miniclip.runtimes import open_encoder
 from miniclip.views import named_views
 from tests.index.photos_on_disk import photo
@@ -133,6 +134,12 @@ def test_an_index_and_a_cache_filled_by_the_cluster_are_as_ever(
         found = embed_cached(encoder, paths, cache, stream=cluster.stream)
         assert (len(found.paths), found.computed) == (50, 40)  # equal content once
         assert embed_cached(encoder, paths, cache, stream=cluster.stream).computed == 0
+    sources = [*map(ImageSource.of, paths)]
+    with VectorCache.open(tmp_path / "1.sqlite3") as one, VectorCache.open(tmp_path / "2") as two:
+        here = read_table(encoder, sources, one, views=named_views("flip"))
+        there = read_table(encoder, sources, two, views=named_views("flip"), stream=cluster.stream)
+        np.testing.assert_array_equal(there.features, here.features)
+        assert there.facts == here.facts
     shutil.rmtree(cache_dir(), ignore_errors=True)
     with Index.open(tmp_path / "photos", encoder) as index:
         result = index.sync(stream=cluster.stream)
