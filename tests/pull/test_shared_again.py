@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from miniclip.bundle import Bundle, write_bundle
+from miniclip.errors import BundleError
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.preprocess import ImageSpec
 from miniclip.pull.layouts import Layout, layout_of
@@ -43,3 +44,12 @@ def test_a_shared_bundle_is_pulled_again(image: ImageSpec, tmp_path: Path) -> No
     assert one.texts is not None
     assert other.texts is not None
     np.testing.assert_allclose(one.texts, other.texts, atol=1e-6)
+
+
+def test_pixels_that_were_altered_since_are_refused(tmp_path: Path) -> None:
+    own = write_bundle(tmp_path / "own", manifest=MANIFEST, files=tiny_files())
+    shared = share_bundle(own, tmp_path / "shared")
+    path = shared.directory / "preprocessor_config.json"
+    path.write_text(path.read_text().replace('"resample": 2', '"resample": 3'))
+    with pytest.raises(BundleError, match=r"image = .*what preprocessor_config\.json says"):
+        pulled(shared, tmp_path / "again")

@@ -117,5 +117,12 @@ def config(manifest: Manifest, tokens: int) -> dict[str, Any]:
 
 
 def _origin(manifest: Manifest) -> Mapping[str, Any]:
-    """Name the graphs that transformers.js loads where it is not told: it would take others."""
-    return {"_name_or_path": manifest.name, "transformers.js_config": {"dtype": "fp32"}}
+    """Name the graphs that transformers.js loads where it is not told: it would take others.
+
+    The pixels are said a second time, so that they are believed however unusual they are.
+    """
+    return {
+        "_name_or_path": manifest.name,
+        "transformers.js_config": {"dtype": "fp32"},
+        "miniclip": {"image": manifest.image.to_dict()},
+    }

@@ -127,4 +127,4 @@ def _config(bundle: Bundle, checkpoint: Path | None) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((checkpoint / CONFIG_FILE).read_text(encoding="utf-8"))
     for part in (content, *(value for value in content.values() if isinstance(value, dict))):
         part.pop("_name_or_path", None)  # where the towers lay on this machine
-    return content | {"transformers.js_config": own["transformers.js_config"]}
+    return content | {key: own[key] for key in ("transformers.js_config", "miniclip")}
