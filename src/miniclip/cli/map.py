@@ -59,10 +59,10 @@ def collection_map(
     from miniclip.report.map import write_map_page
 
     encoder = load_encoder(bundle, runtime=runtime)
-    condition = parse_where(where) if where is not None else None
+    conditions = [parse_where(where)] if where is not None else []
     with open_index(folder, address_of(directory, store), encoder) as index:
-        parts = (part_of(index, [folder] if folder else []), condition)
-        every = index.store.ids(Both(tuple(part for part in parts if part)))
+        conditions += filter(None, [part_of(index, [folder] if folder else [])])
+        every = index.store.ids(Both(tuple(conditions)))
         images, embeddings = index.store.embedded(sample(every, at_most=most, seed=seed).tolist())
         if not images:
             raise DatasetError(f"there is no image to draw in the index {index.address}")
@@ -84,14 +84,13 @@ def collection_map(
                 command=output.command_line(),
                 progress=progress,
             )
-    clusters = [vars(cluster) for cluster in drawn.clusters]
     if json:
         output.print_json(
             {
                 "index": str(index.address),
                 "images": len(images),
                 "total": len(every),
-                "clusters": clusters,
+                "clusters": [vars(cluster) for cluster in drawn.clusters],
                 "html": str(html),
             }
         )
