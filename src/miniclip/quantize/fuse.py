@@ -64,17 +64,33 @@ def _fuse_one(graph: Graph, softmax: onnx.NodeProto) -> bool:
     heads = _count(graph, query)
     if heads is None:
         return False
-    inputs = [query.source, key.source, value.source, "", "", mask or ""]
+    nodes, masked = _wide_mask(graph, mask, query.source) if mask else ([], [])
     fused = helper.make_node(
         "MultiHeadAttention",
-        inputs if mask else inputs[:3],
+        [query.source, key.source, value.source, *masked],
         [flat.output[0]],
         domain=MICROSOFT,
         num_heads=heads,
         scale=query.factor * key.factor,
     )
-    graph.replace(flat, [fused])
+    graph.replace(flat, [*nodes, fused])
     return True
+
+
+def _wide_mask(graph: Graph, mask: str, query: str) -> tuple[list[onnx.NodeProto], list[str]]:
+    """Repeat a mask that is the same for all rows: the operator wants (B or 1, 1, T, T)."""
+    names = ("shape", "length", "rows", "mask")
+    shape, length, rows, wide = (graph.new_name(name) for name in names)
+    place = graph.store("place", np.array([1], dtype=np.int64))
+    ones = graph.store("ones", np.array([1, 1], dtype=np.int64))
+    one = graph.store("one", np.array([1], dtype=np.int64))
+    nodes = [
+        helper.make_node("Shape", [query], [shape]),
+        helper.make_node("Gather", [shape, place], [length]),
+        helper.make_node("Concat", [ones, length, one], [rows], axis=0),
+        helper.make_node("Expand", [mask, rows], [wide]),
+    ]
+    return nodes, ["", "", wide]
 
 
 def _only(graph: Graph, name: str, kind: str) -> onnx.NodeProto | None:

@@ -85,9 +85,11 @@ def _joined(one: Range, other: Range) -> Range:
 
 def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:
     matrix = graph.constant(node.input[1])
-    if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or len(matrix) < _SMALLEST:
+    if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32:
         return None
-    if graph.constant(node.input[0]) is not None:
+    if node.op_type == "Gemm" and attribute(node, "transB", 0):
+        matrix = matrix.T
+    if len(matrix) < _SMALLEST or graph.constant(node.input[0]) is not None:
         return None
     if node.op_type == "Gemm":
         return _gemm(graph, node, matrix)
@@ -104,7 +106,6 @@ def _gemm(graph: Graph, node: onnx.NodeProto, matrix: FloatArray) -> Product | N
     plain = all(attribute(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
     if not plain or attribute(node, "transA", 0):
         return None
-    matrix = matrix.T if attribute(node, "transB", 0) else matrix
     bias = node.input[2] if len(node.input) > 2 else ""
     if bias:
         values = graph.constant(bias)

@@ -34,7 +34,7 @@ from miniclip.images import decode
 from miniclip.metrics import bootstrap_interval
 from miniclip.preprocess import preprocess
 from miniclip.pull.parity import ProbeVectors, compare, encode_probes, read_parity, write_parity
-from miniclip.pull.probes import PROBE_SENTENCES
+from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
 from miniclip.quantize.questions import Answers, Questions
 from miniclip.quantize.towers import to_float16, to_int8
 from miniclip.quantize.verdict import Trial, Verdict
@@ -50,7 +50,7 @@ MIN_COSINE = 0.9  # of any probe; below, something broke, whatever the metric sa
 MIN_SPEEDUP = 1.05
 TURNS = 7
 _PACED_PHOTOS, _PACED_TEXTS = 16, 64
-_CALIBRATION_PHOTOS, _CALIBRATION_TEXTS = 64, 256
+_CALIBRATION_PHOTOS, _CALIBRATION_TEXTS = 64, 192
 _BATCH = 8
 T = TypeVar("T")
 
@@ -226,12 +226,15 @@ class _Bench:
         return write_bundle(self._scratch / _key(precision), manifest=changed, files=files)
 
     def _image_feeds(self) -> list[Feeds]:
-        count = len(self._pixels)
-        return [{"pixels": self._pixels[i : i + _BATCH]} for i in range(0, count, _BATCH)]
+        """Take the user's photos, and the probes: strangers must not leave the range either."""
+        spec = self._bundle.manifest.image
+        probes = np.stack([preprocess(photo, spec) for photo in probe_photos()])
+        pixels = np.concatenate([self._pixels, probes])
+        return [{"pixels": pixels[i : i + _BATCH]} for i in range(0, len(pixels), _BATCH)]
 
     def _text_feeds(self) -> list[Feeds]:
         spec = self._bundle.manifest.text
-        texts = spread(self._questions.sentences or PROBE_SENTENCES, _CALIBRATION_TEXTS)
+        texts = [*PROBE_SENTENCES, *spread(self._questions.sentences, _CALIBRATION_TEXTS)]
         if spec is None:
             return []
         tokenizer = Tokenizer.from_file(self._bundle.path(TOKENIZER_FILE), spec)

@@ -47,7 +47,7 @@ def to_int8(path: Path, feeds: Sequence[Feeds], *, portable: bool) -> bytes:
 
             quantise_convolutions(plain, small, feeds)
             return small.read_bytes()
-        seen = observe(plain, feeds)
+        seen = observe(plain, feeds) if find_products(graph) else {}
         if not quantise_products(graph, seen, portable=portable):
             raise ExportError(f"{path} has no products to compute in int8; leave it as it is")
         return graph.to_bytes()
