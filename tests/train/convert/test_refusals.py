@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-import transformers
 from numpy.typing import NDArray
 
 from miniclip.errors import BundleError, ConfigError, MiniClipError
@@ -278,7 +277,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
 def test_an_old_library_is_refused(
     sources: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transformers, "__version__", "4.57.1")
+    monkeypatch.setattr("miniclip.train.convert.original.transformers.__version__", "4.57.1")
     with pytest.raises(ConfigError, match=r"4\.57\.1 is too old .*pip install"):
         read_checkpoint(sources("clip"))
 
