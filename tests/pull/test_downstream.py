@@ -13,7 +13,7 @@ from miniclip import load_encoder
 from miniclip.arrays import FloatArray
 from miniclip.bundle import Bundle
 from miniclip.encoder import Encoder, ImageVectors
-from miniclip.explain import occlusion_map
+from miniclip.explain.occlusion import occlusion_map
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.probe.heads.head import Rows
 from miniclip.probe.model import ClassifierModel

@@ -16,7 +16,7 @@ from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder, ImageVectors
 from miniclip.errors import ImageError
 from miniclip.evaluate.classifier import EvaluationResult
-from miniclip.explain import occlusion_map
+from miniclip.explain.occlusion import occlusion_map
 from miniclip.images import decode
 from miniclip.probe.heads.head import Rows
 from miniclip.probe.intervals import Score

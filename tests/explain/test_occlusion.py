@@ -7,7 +7,7 @@ from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.encoder import ImageVectors
-from miniclip.explain import occlusion_map
+from miniclip.explain.occlusion import occlusion_map
 from miniclip.preprocess import ImageSpec, preprocess
 from miniclip.testing import COLOURS, FakeEncoder
 
