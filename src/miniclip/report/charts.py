@@ -47,7 +47,7 @@ def learning_curves(runs: Mapping[str, Curves]) -> str | None:
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)
 
-    return _png((10, 3.8), draw)
+    return png((10, 3.8), draw)
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> str | None:
@@ -67,7 +67,7 @@ def reliability(bins: Sequence[ReliabilityBin]) -> str | None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
 
-    return _png((4.4, 4), draw)
+    return png((4.4, 4), draw)
 
 
 def risk_coverage(abstention: AbstentionResult) -> str | None:
@@ -83,7 +83,7 @@ def risk_coverage(abstention: AbstentionResult) -> str | None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
 
-    return _png((4.4, 4), draw)
+    return png((4.4, 4), draw)
 
 
 def heat_overlay(image: Image.Image, drops: FloatArray, *, side: int = 320) -> str:
@@ -106,7 +106,8 @@ def heat_overlay(image: Image.Image, drops: FloatArray, *, side: int = 320) -> s
     return jpeg_uri(Image.fromarray(blended.round().astype(np.uint8)))
 
 
-def _png(inches: tuple[float, float], draw: Callable[[Any], None]) -> str | None:
+def png(inches: tuple[float, float], draw: Callable[[Any], None]) -> str | None:
+    """Return what `draw` puts on a figure of this size as a data URI; None without matplotlib."""
     if not can_draw():
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 -- optional
