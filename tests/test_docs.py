@@ -19,6 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 VERBS = (
     *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
     *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
+    "audit",
     "copy",
 )
 RUN = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -16,6 +16,7 @@ from tests.cli.conftest import Cli
 VERBS = (
     *("demo", "search", "match", "index", "map", "duplicates", "classify", "fit", "predict"),
     *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
+    "audit",
     "copy",
 )
 HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
@@ -31,7 +32,7 @@ def test_help_names_every_verb(cli: Cli) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_and_speaks_json(cli: Cli, verb: str) -> None:
-    words = {"evaluate": ["evaluate", "retrieval"]}.get(verb, [verb])
+    words = {"evaluate": ["evaluate", "retrieval"], "audit": ["audit", "groups"]}.get(verb, [verb])
 
     result = cli(*words, "--help")
 

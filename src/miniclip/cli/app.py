@@ -15,6 +15,7 @@ import typer
 from miniclip import __version__
 from miniclip.cli import classify as classify_verb
 from miniclip.cli import (
+    audit,
     copy,
     demo,
     duplicates,
@@ -34,6 +35,7 @@ from miniclip.cli import map as map_verb
 from miniclip.cli import predict as predict_verb
 from miniclip.cli import pull as pull_verb
 from miniclip.cli import quantize as quantize_verb
+from miniclip.cli import robustness as robustness_verb
 from miniclip.errors import MiniClipError
 
 app = typer.Typer(
@@ -59,6 +61,8 @@ app.command()(predict_verb.predict)
 app.command()(transfer.transfer)
 app.command()(train.train)
 app.add_typer(evaluate.app)
+app.add_typer(audit.app)
+app.command()(robustness_verb.robustness)
 app.command()(export.export)
 app.command()(pull_verb.pull)
 app.command()(share.share)

@@ -153,8 +153,7 @@ def evaluate_classifier(
         figures=figures,
         drift=_drift(model, prepared, judged, held, figures),
         held_out=tuple(
-            held_out_image(prepared, row, judged.probabilities[row], fold=0)
-            for row in range(len(prepared))
+            held_out_image(prepared, row, judged, place=row, fold=0) for row in range(len(prepared))
         ),
         repeats_of_training=sum(content in known for content in held.contents),
         skipped=(*prepared.skipped, *strangers),

@@ -64,9 +64,9 @@ def gather(prepared: Prepared, learnt: Learnt, judged: Judged, *, seed: int) -> 
             for place in next_to_label(judged.probabilities, prepared.table.pooled[learnt.rows])
         ),
         held_out=tuple(
-            held_out_image(prepared, row, shares, fold)
-            for row, shares, fold in zip(
-                learnt.rows.tolist(), judged.probabilities, learnt.fold_of.tolist(), strict=True
+            held_out_image(prepared, row, judged, place, fold)
+            for place, (row, fold) in enumerate(
+                zip(learnt.rows.tolist(), learnt.fold_of.tolist(), strict=True)
             )
         ),
         nearest=look_alikes(prepared, learnt, judged),
@@ -89,9 +89,10 @@ def _gate(
 
 
 def held_out_image(
-    prepared: Prepared, row: int, probabilities: NDArray[np.float64], fold: int
+    prepared: Prepared, row: int, judged: Judged, place: int, fold: int
 ) -> HeldOutImage:
-    """Say what was said of one image: its row number, and its calibrated probabilities (C,)."""
+    """Say what was said of one image: its row number, and its place among the judged ones."""
+    probabilities = judged.probabilities[place]
     answer = int(probabilities.argmax())
     label = int(prepared.labels[row])
     return HeldOutImage(
@@ -101,6 +102,12 @@ def held_out_image(
         probability=float(probabilities[answer]),
         label_probability=float(probabilities[label]),
         fold=fold,
+        label_set=tuple(
+            name
+            for name, inside in zip(prepared.classes, judged.label_sets[place], strict=True)
+            if inside
+        ),
+        automatic=bool(judged.automatic[place]),
     )
 
 
@@ -157,7 +164,7 @@ def _doubts(prepared: Prepared, learnt: Learnt, judged: Judged) -> tuple[LabelDo
         )
         for place in label_doubts(judged.probabilities, labels).tolist()
         for image in [
-            held_out_image(prepared, int(learnt.rows[place]), judged.probabilities[place], 0)
+            held_out_image(prepared, int(learnt.rows[place]), judged, place, fold=0)
         ]
     )
 

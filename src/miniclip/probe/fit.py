@@ -79,6 +79,8 @@ class Fitted:
                     "fold": said[name].fold,
                     "predicted": said[name].predicted,
                     "probability": said[name].probability,
+                    "set": list(said[name].label_set),
+                    "automatic": said[name].automatic,
                 }
             images.append(image)
         return images

@@ -21,7 +21,7 @@ from miniclip.metrics import Interval
 
 Array = NDArray[np.float64]
 Weights = NDArray[Any]  # (G, r) float: how often each of G groups is drawn in each of r resamples
-Method = Literal["bootstrap", "exact", "predictive"]
+Method = Literal["bootstrap", "exact", "predictive", "simultaneous"]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -37,7 +37,8 @@ class Score:
     method: "bootstrap" over groups, or "exact" (Clopper and Pearson 1934 on the number of groups),
     which stands in where nearly all groups are right or nearly all are wrong: a perfect score on
     300 images is no proof of a perfect classifier. "predictive": where the figure of as many new
-    groups will fall, which is wider than where its long-run value lies.
+    groups will fall, which is wider than where its long-run value lies. "simultaneous": holds for
+    the largest or smallest of several figures, too, although it was picked by its size.
     """
 
     value: float

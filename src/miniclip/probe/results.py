@@ -250,7 +250,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class HeldOutImage:
-    """What was said of one image by a head that has not seen it; probability: calibrated."""
+    """What was said of one image by a head that has not seen it, and by rules of other images.
+
+    probability: calibrated. label_set: the conformal set, in the order of the classes. automatic:
+    whether the label needed no person.
+    """
 
     name: str
     label: str
@@ -258,6 +262,8 @@ class HeldOutImage:
     probability: float
     label_probability: float
     fold: int
+    label_set: tuple[str, ...] = ()
+    automatic: bool = False
 
     @property
     def correct(self) -> bool:

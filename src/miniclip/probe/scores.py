@@ -137,7 +137,7 @@ def score_classifier(
         groups=count,
         accuracy=accuracy,
         macro_f1=bounded(value["macro_f1"], drawn["macro_f1"], counts.macro_trials()),
-        ece=_ece_score(value["ece"], drawn["ece"], by_chance, unseen),
+        ece=ece_score(value["ece"], drawn["ece"], by_chance, unseen),
         ece_by_chance=float(by_chance.mean()),
         brier=_loss_score(value["brier"], drawn["brier"], unseen * 2),
         nll=_loss_score(value["nll"], drawn["nll"], unseen * losses.surprise),
@@ -246,8 +246,11 @@ def _score(value: float, drawn: Array, trials: float, *, few: float = FEW) -> Sc
     return None if np.isnan(value) else bounded(value, drawn, trials, few=few)
 
 
-def _ece_score(value: float, drawn: Array, by_chance: Array, unseen: float) -> Score:
-    """Chance adds to an ECE, and to that of a resample once more.
+def ece_score(value: float, drawn: Array, by_chance: Array, unseen: float = 0.0) -> Score:
+    """Put the interval to an ECE: chance adds to it, and to that of a resample once more.
+
+    drawn: (R,) of the bootstrap. by_chance: (B,) of `calibration.ece_by_chance`. unseen: how far
+    the accuracy may lie below what was seen, where nearly all is right.
 
     The upper end is measured from the median of the resamples. The lower end takes away twice what
     a resample adds (the basic bootstrap, Davison and Hinkley 1997, section 5.2), and is 0 when a
