@@ -7,7 +7,7 @@ captions of other images) are wrong answers, no re-ranking. Ties count against t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError
 from miniclip.metrics import (
     Interval,
+    Ranks,
     bootstrap_interval,
     median_rank,
     mrr,
@@ -81,6 +82,34 @@ class RetrievalResult:
         return "\n".join([self.protocol, " " * 14 + header, *rows])
 
 
+@dataclass(frozen=True)
+class EmbeddedCaptions:
+    """Captioned images that could be read, with their vectors.
+
+    image: (N, D) float32 unit rows, one for each image of `captions`; text: (M, D) float32 unit
+    rows, one for each of its texts.
+    """
+
+    captions: CaptionSet
+    image: FloatArray = field(repr=False)
+    text: FloatArray = field(repr=False)
+
+    def ranks(self) -> Ranks:
+        """Rank every image for every text and the other way round."""
+        return retrieval_ranks(self.image, self.text, self.captions.image_of_text)
+
+    def score(self, *, seed: int = 0, resamples: int = 1000) -> RetrievalResult:
+        """Score the ranks, with intervals."""
+        return score_ranks(
+            self.ranks(),
+            self.captions.image_of_text,
+            split=self.captions.name,
+            skipped=self.captions.skipped,
+            seed=seed,
+            resamples=resamples,
+        )
+
+
 def evaluate_retrieval(
     encoder: Encoder,
     caption_set: CaptionSet,
@@ -95,7 +124,23 @@ def evaluate_retrieval(
 
     progress: called with the number of images done. Raises DatasetError when no image is left.
     """
-    captions_of = {image.source.name: image.captions for image in caption_set.images}
+    return embed_captions(
+        encoder, caption_set, batch_size=batch_size, threads=threads, progress=progress
+    ).score(seed=seed, resamples=resamples)
+
+
+def embed_captions(
+    encoder: Encoder,
+    caption_set: CaptionSet,
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> EmbeddedCaptions:
+    """Embed images and captions; an image that cannot be decoded is skipped with its captions.
+
+    progress: called with the number of images done. Raises DatasetError when no image is left.
+    """
     sources = [image.source for image in caption_set.images]
     undecodable: list[Skipped] = []
     batches: list[FloatArray] = []
@@ -114,17 +159,13 @@ def evaluate_retrieval(
             f"none of the {len(caption_set)} images of {caption_set.name} can be decoded{first}; "
             "check the image folder"
         )
-    texts = [caption for name in kept for caption in captions_of[name]]
-    counts = [len(captions_of[name]) for name in kept]
-    return score_retrieval(
-        np.concatenate(batches),
-        encoder.encode_texts(texts),
-        np.repeat(np.arange(len(kept)), counts),
-        split=caption_set.name,
+    names = set(kept)
+    readable = replace(
+        caption_set,
+        images=tuple(image for image in caption_set.images if image.source.name in names),
         skipped=(*caption_set.skipped, *undecodable),
-        seed=seed,
-        resamples=resamples,
     )
+    return EmbeddedCaptions(readable, np.concatenate(batches), encoder.encode_texts(readable.texts))
 
 
 def score_retrieval(
@@ -139,13 +180,29 @@ def score_retrieval(
 ) -> RetrievalResult:
     """Score vectors that are there already: (N, D) and (M, D) float32 unit rows, owners (M,)."""
     ranks = retrieval_ranks(image, text, image_of_text)
+    return score_ranks(
+        ranks, image_of_text, split=split, skipped=skipped, seed=seed, resamples=resamples
+    )
+
+
+def score_ranks(
+    ranks: Ranks,
+    image_of_text: IntArray,
+    *,
+    split: str,
+    skipped: tuple[Skipped, ...] = (),
+    seed: int = 0,
+    resamples: int = 1000,
+) -> RetrievalResult:
+    """Score ranks that are known already; image_of_text: (M,), the owner of each text."""
+    images, texts = len(ranks.image_to_text), len(ranks.text_to_image)
     protocol = (
-        f"{len(image):,} images, {len(text):,} texts, split {split}, every caption of an image is "
+        f"{images:,} images, {texts:,} texts, split {split}, every caption of an image is "
         f"a positive, no re-ranking; 95 % bootstrap intervals over images, {resamples:,} resamples"
     )
     return RetrievalResult(
         _direction(ranks.text_to_image, image_of_text, seed, resamples),
-        _direction(ranks.image_to_text, np.arange(len(image)), seed, resamples),
+        _direction(ranks.image_to_text, np.arange(images), seed, resamples),
         protocol,
         skipped,
     )

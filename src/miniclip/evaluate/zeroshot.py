@@ -130,6 +130,35 @@ def evaluate_zeroshot(
             "check the files"
         )
     labels, ranks, guesses = np.concatenate(judged).T
+    return score_zeroshot(
+        ranks,
+        labels,
+        guesses,
+        names,
+        name=labelled.name,
+        templates=templates,
+        skipped=(*labelled.skipped, *undecodable),
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def score_zeroshot(
+    ranks: IntArray,
+    labels: IntArray,
+    guesses: IntArray,
+    names: tuple[str, ...],
+    *,
+    name: str,
+    templates: Sequence[str],
+    skipped: tuple[Skipped, ...] = (),
+    seed: int = 0,
+    resamples: int = 1000,
+) -> ZeroShotResult:
+    """Score answers that are there already.
+
+    ranks: (N,) of `label_ranks`; labels, guesses: (N,) int64 in [0, C); names: of the C classes.
+    """
     k = min(5, len(names))
     accuracies = per_class_accuracy(ranks, labels, len(names)).tolist()
     return ZeroShotResult(
@@ -137,8 +166,8 @@ def evaluate_zeroshot(
         top5=recall_at(ranks, k),
         top5_k=k,
         per_class={
-            name: None if math.isnan(accuracy) else accuracy
-            for name, accuracy in zip(names, accuracies, strict=True)
+            label: None if math.isnan(accuracy) else accuracy
+            for label, accuracy in zip(names, accuracies, strict=True)
         },
         intervals={
             score: bootstrap_interval(ranks < within, seed=seed, resamples=resamples)
@@ -148,11 +177,11 @@ def evaluate_zeroshot(
         templates=tuple(templates),
         confusions=_confusions(names, labels, guesses),
         protocol=(
-            f"{len(ranks):,} images, {len(names):,} classes, {labelled.name}, "
+            f"{len(ranks):,} images, {len(names):,} classes, {name}, "
             f"{len(templates)} templates, no training on these classes; 95 % bootstrap intervals "
             f"over images, {resamples:,} resamples"
         ),
-        skipped=(*labelled.skipped, *undecodable),
+        skipped=skipped,
     )
 
 

@@ -6,6 +6,7 @@ wrong cancels out. It draws nothing at random.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,19 @@ def compare(
     better = p < SIGNIFICANT and not interval.low <= 0 <= interval.high
     verdict = f"{names[0] if difference > 0 else names[1]} is better" if better else "no difference"
     return Comparison(*names, difference, interval, p, verdict)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for one another (Holm 1979), in their order.
+
+    Below 0.05 they are all right in 95 of 100 such families of comparisons.
+    """
+    order = np.argsort(p_values, kind="stable")
+    steps = np.asarray(p_values, dtype=np.float64)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    found: list[float] = adjusted.tolist()
+    return found
 
 
 def _sign_flip_p(balance: NDArray[np.int64]) -> float:

@@ -113,7 +113,7 @@ def cosine_needed(bits: NDArray[Any]) -> NDArray[np.float64]:
 def _near_pairs(hashes: NDArray[np.uint64], features: FloatArray) -> IntArray:
     """Pairs (M, 2) of one picture; hashes (N,), features (N, F) unit rows."""
     found = [np.empty((0, 2), dtype=np.int64)]
-    for candidates, bits in _near_hashes(hashes):
+    for candidates, bits in near_hashes(hashes):
         needed = cosine_needed(bits)
         for start in range(0, len(candidates), _GATHERED):
             some = candidates[start : start + _GATHERED]
@@ -122,7 +122,7 @@ def _near_pairs(hashes: NDArray[np.uint64], features: FloatArray) -> IntArray:
     return np.concatenate(found)
 
 
-def _near_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[IntArray, NDArray[np.uint8]]]:
+def near_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[IntArray, NDArray[np.uint8]]]:
     """Yield pairs (m, 2) of row numbers, the smaller first, and the bits between them (m,).
 
     A block of rows at a time. The distance is the least over the mirror images of one of the two.
