@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Lock
+from queue import SimpleQueue
 from typing import Any, Self
 
 from miniclip.arrays import FloatArray
@@ -69,11 +69,11 @@ class OpenvinoEncoder(BundleEncoder):
 
 @dataclass
 class OpenvinoGraph(TowerGraph):
-    """One ONNX file in OpenVINO, on the CPU; runs of one graph wait for each other."""
+    """One ONNX file in OpenVINO, on the CPU; runs beyond `lanes` wait for a free one."""
 
     bfloat16: bool = False
     _model: Any = field(init=False, repr=False)
-    _running: Lock = field(default_factory=Lock, init=False, repr=False)
+    _free: SimpleQueue[Any] = field(default_factory=SimpleQueue, init=False, repr=False)
 
     def load(self) -> None:
         """Compile the graph."""
@@ -82,11 +82,12 @@ class OpenvinoGraph(TowerGraph):
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if self.bfloat16 else "f32",
-                "INFERENCE_NUM_THREADS": self.threads,
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1,
+                "INFERENCE_NUM_THREADS": self.threads * self.lanes,
+                "NUM_STREAMS": self.lanes,
             },
         )
+        for _ in range(self.lanes):
+            self._free.put(self._model.create_infer_request())
 
     def found(self) -> tuple[Mapping[str, FoundPort], Mapping[str, FoundPort]]:
         """Return the inputs and outputs of the file."""
@@ -94,9 +95,12 @@ class OpenvinoGraph(TowerGraph):
 
     def call(self, feeds: Feeds) -> list[FloatArray]:
         """Compute the outputs."""
-        with self._running:
-            results = self._model(dict(feeds), share_inputs=True)
+        request = self._free.get()
+        try:
+            results = request.infer(dict(feeds), share_inputs=True)
             return [results[name].copy() for name in self.outputs]
+        finally:
+            self._free.put(request)
 
 
 def _ports(ports: Iterable[Any]) -> dict[str, FoundPort]:

@@ -36,13 +36,14 @@ class FoundPort(NamedTuple):
 class TowerGraph(ABC):
     """A graph of a bundle; threads may share one. BundleError when it does not load, fit or run.
 
-    threads: how many of them one run may keep busy.
+    threads: how many processors one run may keep busy; lanes: how many runs at once to expect.
     """
 
     path: Path
     threads: int
     inputs: Ports
     outputs: Ports
+    lanes: int = 1
     _loaded: bool = field(default=False, init=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, compose, helper
 from onnx.external_data_helper import ExternalDataInfo
 
 from miniclip.errors import BundleError
+from miniclip.pull.early_pooling import pool_early
 from miniclip.pull.graph_surgery import (
     before_projection,
     cut_out,
@@ -151,6 +152,7 @@ class ForeignTower:
         given = _ONE if self.alone else ""
         batch = 1 if self.alone else "B"
         proto = compose.add_prefix(self.proto, _INNER)
+        pool_early(proto)
         replace_parts(
             proto.graph,
             [

@@ -27,6 +27,7 @@ from miniclip.bundle import (
 from miniclip.errors import ConfigError
 from miniclip.manifest import Manifest, Parity
 from miniclip.onnx_encoder import OnnxEncoder
+from miniclip.pull.early_pooling import pool_early
 from miniclip.pull.parity import (
     MIN_COSINE,
     MIN_LOSSY_COSINE,
@@ -115,6 +116,8 @@ def _graphs(checkpoint: Checkpoint) -> dict[str, onnx.ModelProto]:
         if spec.pad == "longest":
             axes[1] = torch.export.Dim("T", max=spec.context_length)
         graphs[TEXT_FILE] = traced(checkpoint.text, tokens, dict.fromkeys(tokens, axes))
+    for graph in graphs.values():
+        pool_early(graph)
     return graphs
 
 
