@@ -1,0 +1,90 @@
+"""A map with all that belongs to it: the methods by name, and one call that draws and judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from miniclip.arrays import FloatArray
+from miniclip.encoder import Encoder
+from miniclip.errors import ConfigError
+from miniclip.explain.credibility import PLACES, Credibility, judge
+from miniclip.explain.occlusion import both_map, patch_map
+from miniclip.explain.rise import rise_map
+from miniclip.explain.subject import Box, Score, Subject, seen_box
+
+CELLS = 14  # of each side of a map
+DEFAULT = "both"
+Method = Callable[[Subject, int], FloatArray]
+METHODS: Mapping[str, Method] = {
+    "both": lambda subject, _seed: both_map(subject, cells=CELLS),
+    "occlusion": lambda subject, _seed: _enlarged(patch_map(subject, cells=CELLS // 2)),
+    "rise": lambda subject, seed: rise_map(subject, cells=CELLS, seed=seed),
+}
+"""Name -> what draws a map (CELLS, CELLS) float32 of a subject with a seed."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What drives a score of one picture.
+
+    score: of the whole picture. drops: (G, G) float32, in units of the score; positive speaks for
+    it. box: the part of the picture that the map lies over. asked: pictures shown to the model.
+    """
+
+    score: float
+    method: str
+    drops: FloatArray
+    box: Box
+    credibility: Credibility
+    asked: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the part of `miniclip explain --json` that every score has."""
+        return {
+            "score": self.score,
+            "method": self.method,
+            "map": self.drops.tolist(),
+            "box": list(self.box),
+            "credibility": self.credibility.to_dict(),
+            "asked": self.asked,
+        }
+
+
+def explain(
+    encoder: Encoder,
+    image: Image.Image,
+    score: Score,
+    *,
+    method: str = DEFAULT,
+    places: int = PLACES,
+    seed: int = 0,
+) -> Explanation:
+    """Draw the map of a score and judge it, by asking the encoder a few hundred times.
+
+    image: RGB. places: at how many random places the map is laid to know chance. ConfigError for
+    an unknown method.
+    """
+    draw = find_method(method)
+    subject = Subject(encoder, image, score)
+    drops = draw(subject, seed)
+    credibility = judge(subject, drops, places=places, seed=seed)
+    box = seen_box(image.size, encoder.image_spec)
+    return Explanation(
+        float(credibility.map.deletion[0]), method, drops, box, credibility, subject.asked
+    )
+
+
+def find_method(name: str) -> Method:
+    """Return the method of a name; ConfigError when there is none."""
+    if name not in METHODS:
+        raise ConfigError(f"no method is called {name!r}; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _enlarged(drops: FloatArray) -> FloatArray:
+    return np.kron(drops, np.ones((2, 2), dtype=np.float32))
