@@ -126,6 +126,7 @@ class Index:
         ignore: Sequence[str] = (),
         prune: bool = False,
         rebuild: bool = False,
+        places: bool = False,
         progress: Progress | None = None,
         stream: Stream = embed_stream,
     ) -> SyncResult:
@@ -135,7 +136,8 @@ class Index:
         of files to leave out, as in .gitignore, besides those in the file .miniclipignore of each
         folder. prune: forget for good what vanished, even a whole folder; without it, vectors of
         vanished images wait for their return, and a folder that is missing or empty is an error.
-        rebuild: begin anew, however damaged the index is. progress: called with what is done
+        rebuild: begin anew, however damaged the index is. places: keep the GPS position of what is
+        new or changed; without it the index knows of none. progress: called with what is done
         ("images", "captions"), how many and of how many. stream: what runs the encoder on images,
         such as that of a `RayCluster`.
 
@@ -157,7 +159,8 @@ class Index:
             cache = None
             with suppress(StoreError):  # without a cache there is only more to do
                 cache = stack.enter_context(VectorCache.open())
-            parts = Parts(store, attic, self.encoder, self.location, Failures.of(store), cache)
+            failures = Failures.of(store)
+            parts = Parts(store, attic, self.encoder, self.location, failures, cache, places)
             result = sync(
                 parts, roots, patterns=ignore, prune=prune, progress=progress, stream=stream
             )

@@ -50,6 +50,14 @@ Prune = Annotated[
     typer.Option("--prune", help="Forget images that vanished for good, even a whole folder."),
 ]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Throw the index away and make it anew.")]
+Places = Annotated[
+    bool,
+    typer.Option(
+        "--places",
+        help="Also keep where each photo was taken, by the GPS of its EXIF, for conditions on "
+        "latitude and longitude. Whoever can read the index can then read the places.",
+    ),
+]
 Watch = Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C: index whatever changes.")]
 
 
@@ -59,6 +67,7 @@ def index(
     ignore: Ignore = None,
     prune: Prune = False,
     rebuild: Rebuild = False,
+    places: Places = False,
     watch: Watch = False,
     directory: options.IndexDirectory = None,
     store: options.Store = None,
@@ -97,6 +106,7 @@ def index(
                 ignore=ignore or [],
                 prune=prune,
                 rebuild=rebuild,
+                places=places,
                 progress=progress,
                 stream=stream,
             )
@@ -112,7 +122,7 @@ def index(
             _show(result, collection)
         _warn(result, strict=strict)
         if watch:
-            _watch(collection, ignore or [], stream)
+            _watch(collection, ignore or [], stream, places=places)
 
 
 def _show(result: SyncResult, collection: Index) -> None:
@@ -122,7 +132,7 @@ def _show(result: SyncResult, collection: Index) -> None:
         output.warn(f"there is no image below {', '.join(map(str, collection.roots))}")
 
 
-def _watch(collection: Index, ignore: list[str], stream: Stream) -> None:
+def _watch(collection: Index, ignore: list[str], stream: Stream, *, places: bool) -> None:
     from miniclip.errors import MiniClipError
     from miniclip.index.watch import changes
 
@@ -131,7 +141,9 @@ def _watch(collection: Index, ignore: list[str], stream: Stream) -> None:
         for _ in changes(collection.roots):
             try:
                 with _progress() as progress:
-                    result = collection.sync(ignore=ignore, progress=progress, stream=stream)
+                    result = collection.sync(
+                        ignore=ignore, places=places, progress=progress, stream=stream
+                    )
             except MiniClipError as error:  # a drive that is gone may come back
                 output.warn(str(error))
                 continue

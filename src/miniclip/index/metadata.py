@@ -1,4 +1,4 @@
-"""What an image says about itself: size; when, where and with what it was taken; its keywords.
+"""What an image says about itself: size; when and with what it was taken, perhaps where; keywords.
 
 Pillow reads the tags; here they become values that can be compared. No pixel is decoded, and no
 tag, however broken, is an error: what cannot be understood is not there.
@@ -42,8 +42,11 @@ class Metadata:
     tags: tuple[str, ...] = ()
 
 
-def read_metadata(source: ImageSource) -> Metadata:
-    """Read the header of an image; never raises for what a file holds."""
+def read_metadata(source: ImageSource, *, places: bool = False) -> Metadata:
+    """Read the header of an image; never raises for what a file holds.
+
+    places: also say where it was taken. Without it nobody's home is told, whoever gets the answer.
+    """
     width = height = 0
     tags: Mapping[int, Any] = {}
     exif: Mapping[int, Any] = {}
@@ -62,7 +65,7 @@ def read_metadata(source: ImageSource) -> Metadata:
         with suppress(Exception):
             if isinstance(image, ImageFile.ImageFile):
                 iptc = IptcImagePlugin.getiptcinfo(image) or {}
-    latitude, longitude = _place(gps)
+    latitude, longitude = _place(gps) if places else (None, None)
     return Metadata(
         width=width,
         height=height,

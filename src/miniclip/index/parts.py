@@ -17,7 +17,8 @@ class Parts:
     """The parts of one index.
 
     store: to write, with the encoder's model in use. attic: what vanished, for the same model.
-    cache: asked for vectors before the model is; None: there is none.
+    cache: asked for vectors before the model is; None: there is none. places: whether the index is
+    to know where photos were taken.
     """
 
     store: Store
@@ -26,3 +27,4 @@ class Parts:
     location: Location
     failures: Failures
     cache: VectorCache | None = None
+    places: bool = False

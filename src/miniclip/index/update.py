@@ -23,7 +23,7 @@ from miniclip.embed import Skipped
 from miniclip.images import ImageSource
 from miniclip.index.compare import Comparison
 from miniclip.index.contents import SETTLED_NS, digest_of
-from miniclip.index.metadata import read_metadata
+from miniclip.index.metadata import Metadata, read_metadata
 from miniclip.index.parts import Parts
 from miniclip.index.sources import Opened, Seen, State, open_images
 from miniclip.index.store import Known, NewImage, Place
@@ -143,9 +143,12 @@ class Update:
             size=state.size,
             mtime_ns=state.mtime_ns - young,
             captions=opened.captions,
-            **(asdict(read_metadata(source)) if content else {}),
+            **(asdict(self._metadata(source)) if content else {}),
         )
         return _Look(seen, source, image, self._found.known.get(place))
+
+    def _metadata(self, source: ImageSource) -> Metadata:
+        return read_metadata(source, places=self._parts.places)
 
     def _recognise(self, looks: list[_Look]) -> Iterator[ImageSource]:
         """Store what can be recognised; yield the sources of what cannot."""
