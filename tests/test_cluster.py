@@ -33,7 +33,7 @@ from tests.index.photos_on_disk import photo
 ray: Any = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of ray
 
-PHOTOS = 150
+PHOTOS = 100
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_each_photo_is_there_once_when_a_node_dies_and_another_joins(
     nodes: Any, cluster: RayCluster, tiny_bundle: Bundle, sources: list[ImageSource]
 ) -> None:
     encoder = open_encoder(tiny_bundle)
-    doomed = nodes.add_node(num_cpus=1, object_store_memory=100_000_000)
+    doomed = next(iter(nodes.worker_nodes))
 
     def slowly() -> Iterator[ImageSource]:
         for source in sources:
@@ -134,6 +134,10 @@ def test_an_index_and_a_cache_filled_by_the_cluster_are_as_ever(
         found = embed_cached(encoder, paths, cache, stream=cluster.stream)
         assert (len(found.paths), found.computed) == (50, 40)  # equal content once
         assert embed_cached(encoder, paths, cache, stream=cluster.stream).computed == 0
+    shards = pytest.importorskip("miniclip.bulk.shards")
+    places, embed = [str(tmp_path / "photos")], cluster.embed_far(encoder)
+    made = shards.embed_shards(encoder, places, str(tmp_path / "out"), embed, shard=35)
+    assert (made.vectors, made.repeats, made.shards) == (40, 10, 2)
     sources = [*map(ImageSource.of, paths)]
     with VectorCache.open(tmp_path / "1.sqlite3") as one, VectorCache.open(tmp_path / "2") as two:
         here = read_table(encoder, sources, one, views=named_views("flip"))

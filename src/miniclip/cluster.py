@@ -15,18 +15,20 @@ import os
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from miniclip.arrays import FloatArray
+from miniclip.bulk.batch import BATCH, Batches, Embed, FarVectors, embed_far
+from miniclip.bulk.far import FarImage
 from miniclip.bundle import MANIFEST_FILE, Bundle
 from miniclip.bundle_encoder import BundleEncoder
 from miniclip.embed import Embedded, Look, Skipped, embed_stream
@@ -37,13 +39,13 @@ from miniclip.images import ImageSource
 from miniclip.runtimes import chosen_runtime, open_encoder
 from miniclip.views import PLAIN, View
 
-BATCH = 32  # as `embed_stream`: equal batches give equal vectors
 _AHEAD = 3  # batches on their way to each worker
 _CONNECT_SECONDS = 10.0
 _TRIES = 10  # of a batch whose computers go
 
 _VERSION = version("miniclip")
 
+Work = TypeVar("Work")
 _State = tuple[int, int]  # size and modification time of a file
 
 
@@ -59,12 +61,11 @@ class Job(NamedTuple):
 class Done(NamedTuple):
     """A batch from a worker.
 
-    fingerprint: of the model that ran. rows: which of the sources have vectors; embeddings (B, D),
+    rows: which of the sources have vectors; embeddings (B, D),
     features (B, F), seen: as of `Embedded`. skipped: row -> reason. elsewhere: whether the worker
     does not see all the files, or not as they are here; then nothing was done.
     """
 
-    fingerprint: str
     rows: tuple[int, ...]
     embeddings: FloatArray
     features: FloatArray
@@ -122,8 +123,10 @@ class RayCluster:
         names = (MANIFEST_FILE, *bundle.files)
         files = {name: bundle.path(name).read_bytes() for name in names}
         model = Model(bundle.fingerprint, files, chosen_runtime(runtime), threads, _VERSION)
+        self._bundle = bundle
         self._model = ray.put(model)
-        self._task = ray.remote(num_cpus=threads, max_retries=_TRIES)(embed_batch)
+        remote = ray.remote(num_cpus=threads, max_retries=_TRIES)
+        self._task, self._far_task = remote(embed_batch), remote(embed_far_batch)
 
     def stream(
         self,
@@ -138,23 +141,24 @@ class RayCluster:
         Files are read by the workers if they see them as they are here, else sent to them. look:
         has to be a function of a module.
         """
-        waiting: deque[tuple[tuple[ImageSource, ...], Any]] = deque()
+        self._check(encoder)
         coming = iter(sources)
-        try:
-            while True:
-                for _ in range(self._room(len(waiting))):
-                    if not (batch := tuple(islice(coming, BATCH))):
-                        break
-                    job = Job(batch, tuple(map(_state, batch)), view, look)
-                    waiting.append((batch, self._task.remote([self._model], job)))
-                if not waiting:
-                    return
-                batch, promise = waiting.popleft()
-                yield from self._outcomes(encoder, batch, promise, view, look)
-        finally:
-            for _, promise in waiting:
-                with suppress(Exception):  # it is gone with its cluster
-                    self._ray.cancel(promise)
+        batches = iter(lambda: tuple(islice(coming, BATCH)), ())
+        jobs = (Job(batch, tuple(map(_state, batch)), view, look) for batch in batches)
+        with closing(self._promised(self._task, jobs)) as promised:
+            for job, promise in promised:
+                yield from self._outcomes(job, promise)
+
+    def embed_far(self, encoder: Encoder) -> Embed:
+        """Return what embeds batches of far images, which the workers read themselves."""
+        self._check(encoder)
+
+        def embed(batches: Batches) -> Iterator[FarVectors]:
+            with closing(self._promised(self._far_task, batches)) as promised:
+                for _, promise in promised:
+                    yield self._result(promise)
+
+        return embed
 
     def close(self) -> None:
         """Disconnect; a Ray of its own ends."""
@@ -176,28 +180,44 @@ class RayCluster:
         workers = int(self._ray.cluster_resources().get("CPU", 0)) // self._threads
         return max(_AHEAD * max(1, workers) - waiting, 0)
 
-    def _outcomes(
-        self,
-        encoder: Encoder,
-        batch: tuple[ImageSource, ...],
-        promise: Any,
-        view: View,
-        look: Look | None,
-    ) -> Generator[Embedded | Skipped]:
-        done = self._result(encoder, promise)
+    def _promised(self, task: Any, jobs: Iterable[Work]) -> Generator[tuple[Work, Any]]:
+        """Hand out as many jobs as the cluster can take; yield each with its promise, in order."""
+        waiting: deque[tuple[Work, Any]] = deque()
+        coming = iter(jobs)
+        try:
+            while True:
+                for job in islice(coming, self._room(len(waiting))):
+                    waiting.append((job, task.remote([self._model], job)))
+                if not waiting:
+                    return
+                yield waiting.popleft()
+        finally:
+            for _, promise in waiting:
+                with suppress(Exception):  # it is gone with its cluster
+                    self._ray.cancel(promise)
+
+    def _outcomes(self, job: Job, promise: Any) -> Generator[Embedded | Skipped]:
+        done: Done = self._result(promise)
         if done.elsewhere:
-            sent = [_with_data(source) for source in batch]
-            job = Job(tuple(sent), (None,) * len(sent), view, look)
-            done = self._result(encoder, self._task.remote([self._model], job))
+            sent = tuple(map(_with_data, job.sources))
+            again = job._replace(sources=sent, states=(None,) * len(sent))
+            done = self._result(self._task.remote([self._model], again))
         for row, reason in done.skipped.items():
-            yield Skipped(batch[row].name, reason)
+            yield Skipped(job.sources[row].name, reason)
         if done.rows:
-            kept = tuple(batch[row] for row in done.rows)
+            kept = tuple(job.sources[row] for row in done.rows)
             yield Embedded(kept, done.embeddings, done.features, done.seen)
 
-    def _result(self, encoder: Encoder, promise: Any) -> Done:
+    def _check(self, encoder: Encoder) -> None:
+        if self._bundle.fingerprint != encoder.fingerprint:
+            raise ClusterError(
+                f"the cluster embeds with {self._bundle.fingerprint[:12]} and not with "
+                f"{encoder.name} ({encoder.fingerprint[:12]}); connect with that bundle"
+            )
+
+    def _result(self, promise: Any) -> Any:
         try:
-            done: Done = self._ray.get(promise)
+            return self._ray.get(promise)
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, MiniClipError):
@@ -211,12 +231,6 @@ class RayCluster:
                 f"the Ray cluster failed ({error}); start it again and run the same command: "
                 "it goes on where it was"
             ) from error
-        if done.fingerprint != encoder.fingerprint:
-            raise ClusterError(
-                f"the cluster embeds with {done.fingerprint[:12]} and not with "
-                f"{encoder.name} ({encoder.fingerprint[:12]}); connect with that bundle"
-            )
-        return done
 
 
 def _check_listens(address: str | None) -> None:
@@ -260,7 +274,7 @@ def embed_batch(model: Sequence[Any], job: Job) -> Done:
         for source, state in zip(job.sources, job.states, strict=True)
     )
     none = np.empty((0, 0), dtype=np.float32)
-    done = Done(encoder.fingerprint, (), none, none, (), {}, elsewhere)
+    done = Done((), none, none, (), {}, elsewhere)
     if elsewhere:
         return done
     row_of = {source.name: row for row, source in enumerate(job.sources)}
@@ -276,6 +290,12 @@ def embed_batch(model: Sequence[Any], job: Job) -> Done:
             _, embeddings, features, seen = outcome
             done = done._replace(rows=rows, embeddings=embeddings, features=features, seen=seen)
     return done._replace(skipped=skipped)
+
+
+def embed_far_batch(model: Sequence[Any], images: Sequence[FarImage]) -> FarVectors:
+    """Read and embed a batch of far images. model: as for `embed_batch`."""
+    worker = _worker(model[0])
+    return embed_far(worker.encoder, images, worker.threads)
 
 
 def _worker(reference: Any) -> _Worker:

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from miniclip.errors import TrainingError
+from miniclip.errors import ConfigError, TrainingError
+from miniclip.train import run as run_module
 from miniclip.train.checkpoints import load_best
 from miniclip.train.data.batches import Batch
 from miniclip.train.logs import read_curves
 from miniclip.train.module import Contrastive
 from miniclip.train.run import load_trained, train
+from tests.train.dying import always_killed, killed_twice
 from tests.train.tiny_run import NO_DROPOUT, STEPS, losses, numbers
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("shared_home")]
@@ -29,19 +31,18 @@ pytestmark = [pytest.mark.train, pytest.mark.usefixtures("shared_home")]
 def in_another_process(
     folder: Path, prelude: str, recipe: Path, output: Path, overrides: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Train from a script, for Lightning starts the processes of a group by running it again."""
-    return run_script(
-        folder,
+    """Train from a script, which may die."""
+    script = folder / "script.py"
+    script.write_text(
         f"{prelude}\nfrom pathlib import Path\nfrom miniclip.train.run import train\n"
         f"train(Path({str(recipe)!r}), {list(overrides)!r}, Path({str(output)!r}))\n",
     )
+    return python(str(script))
 
 
-def run_script(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
-    script = folder / "script.py"
-    script.write_text(content)
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -158,26 +159,36 @@ def test_resuming_a_finished_run_changes_nothing(
 def test_two_processes_learn_what_one_learns(loss: str, recipe: Path, tmp_path: Path) -> None:
     """Losses agree to 1e-4 after 15 steps in float32: only the order of sums differs."""
     overrides = [*NO_DROPOUT, f"loss.name={loss}", "loss.scale=5.0"]
-    train(recipe, overrides, tmp_path / "one")
-    process = in_another_process(
-        tmp_path, "", recipe, tmp_path / "two", [*overrides, "machine.devices=2"]
-    )
-    assert process.returncode == 0, process.stderr
-    assert "Traceback" not in process.stderr
-    assert len(losses(tmp_path / "two")) == STEPS
+    one = train(recipe, overrides, tmp_path / "one")
+    two = train(recipe, [*overrides, "machine.devices=2"], tmp_path / "two")
+    assert (two.steps, two.run) == (one.steps, tmp_path / "two")
+    assert [step for step, _ in losses(tmp_path / "two")] == [str(n + 1) for n in range(STEPS)]
     np.testing.assert_allclose(numbers(tmp_path / "two"), numbers(tmp_path / "one"), rtol=1e-4)
-    assert (tmp_path / "two" / "result.json").exists()
+    assert two.scores == pytest.approx(one.scores, abs=1e-3)
 
 
-def test_of_two_processes_only_one_speaks(recipe: Path, tmp_path: Path) -> None:
-    arguments = ["train", str(recipe), "-o", str(tmp_path / "run"), "--json"]
-    overrides = ["--set", "machine.devices=2", "--set", "train.passes=1"]
-    shown = run_script(
-        tmp_path, f"from miniclip.cli import main\nmain({[*arguments, *overrides]!r})\n"
-    )
-    assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout)["steps"] == 4
-    assert "Traceback" not in shown.stderr
+def test_when_one_of_two_processes_is_killed_both_go_on_from_the_last_checkpoint(
+    recipe: Path, without_dropout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed twice: before there is a checkpoint, and after step 7 of 15."""
+    monkeypatch.setattr(run_module, "_train_here", killed_twice)
+    result = train(recipe, [*NO_DROPOUT, "machine.devices=2"], tmp_path / "run")
+    began = (tmp_path / "run" / "began.txt").read_text().split()
+    assert began == ["0", "0", "6"]  # the checkpoint of step 6 is the last before step 7
+    assert result.steps == STEPS
+    assert [step for step, _ in losses(tmp_path / "run")] == [str(n + 1) for n in range(STEPS)]
+    np.testing.assert_allclose(numbers(tmp_path / "run"), numbers(without_dropout), rtol=1e-4)
+
+
+def test_what_no_restart_cures_is_said_at_once_and_what_dies_too_often_in_the_end(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = ["machine.devices=2", "machine.restarts=1"]
+    with pytest.raises(ConfigError, match="a batch of 400 different images cannot be drawn"):
+        train(recipe, [*two, "train.batch=400"], tmp_path / "large")
+    monkeypatch.setattr(run_module, "_train_here", always_killed)
+    with pytest.raises(TrainingError, match=r"failed 2 times.* process 1 was ended by SIGKILL"):
+        train(recipe, two, tmp_path / "run")
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -185,9 +196,18 @@ def test_gradient_caching_learns_what_the_plain_batch_learns(
     devices: int, recipe: Path, without_dropout: Path, tmp_path: Path
 ) -> None:
     overrides = [*NO_DROPOUT, "train.micro_batch=3", f"machine.devices={devices}"]
-    process = in_another_process(tmp_path, "", recipe, tmp_path / "cached", overrides)
-    assert process.returncode == 0, process.stderr
+    train(recipe, overrides, tmp_path / "cached")
     np.testing.assert_allclose(numbers(tmp_path / "cached"), numbers(without_dropout), rtol=1e-4)
+
+
+def test_under_torchrun_only_the_first_process_speaks(recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    arguments = ["miniclip", "train", str(recipe), "-o", str(run), "--json"]
+    shown = python(*command, *arguments, "--set", "train.passes=1")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["steps"] == 4
+    assert "Traceback" not in shown.stderr
 
 
 def test_class_names_are_learned_beside_captions_and_resumed_exactly(

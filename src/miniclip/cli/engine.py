@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from miniclip.bulk.batch import Embed
     from miniclip.bundle import Bundle
     from miniclip.embed import Stream
+    from miniclip.encoder import Encoder
 
 
 class Engine(StrEnum):
@@ -43,8 +45,7 @@ def stream_of(
 ) -> Iterator[Stream]:
     """Yield what embeds with a bundle by a runtime; a cluster is connected to as long."""
     if engine is Engine.local:
-        if address:
-            raise typer.BadParameter("--address is for --engine ray")
+        _refuse(address)
         from miniclip.embed import embed_stream
 
         yield embed_stream
@@ -53,3 +54,25 @@ def stream_of(
 
     with RayCluster(bundle, address, runtime=runtime) as cluster:
         yield cluster.stream
+
+
+@contextmanager
+def far_embedder(
+    engine: Engine, address: str | None, encoder: Encoder, bundle: Bundle, runtime: str | None
+) -> Iterator[Embed]:
+    """Yield what embeds batches of images that may lie anywhere."""
+    if engine is Engine.local:
+        _refuse(address)
+        from miniclip.bulk.batch import embed_here
+
+        yield embed_here(encoder)
+        return
+    from miniclip.cluster import RayCluster
+
+    with RayCluster(bundle, address, runtime=runtime) as cluster:
+        yield cluster.embed_far(encoder)
+
+
+def _refuse(address: str | None) -> None:
+    if address:
+        raise typer.BadParameter("--address is for --engine ray")

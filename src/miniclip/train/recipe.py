@@ -267,17 +267,21 @@ class ClassNames:
 class Machine:
     """Where it runs. It changes what is learned by rounding and by which random numbers are drawn.
 
-    devices: processes, each with a device; the batch is divided among them. workers: processes
-    that load images of a tower trained whole. threads: of the CPU, 0 for torch's choice.
+    devices: processes, each with a device; the batch is divided among them. restarts: how often
+    several processes may start again from the last checkpoint, together, when one has died.
+    workers: processes that load images of a tower trained whole. threads: of the CPU to each
+    process, 0 for torch's choice.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
+    restarts: int = 3
     workers: int = 0
     threads: int = 0
 
     def __post_init__(self) -> None:
         _require(self.devices >= 1, "machine.devices", self.devices, "at least 1")
+        _require(self.restarts >= 0, "machine.restarts", self.restarts, "0 or more")
         _require(self.workers >= 0, "machine.workers", self.workers, "0 or more")
         _require(self.threads >= 0, "machine.threads", self.threads, "0 or more")
 

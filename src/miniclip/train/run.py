@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +33,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from miniclip.atomic import replacing
+from miniclip.cpus import usable_cpus
 from miniclip.datasets.captions import CaptionSet
 from miniclip.errors import TrainingError
 from miniclip.tokenizer import Tokenizer
@@ -49,6 +51,7 @@ from miniclip.train.memory import keep_freed_memory
 from miniclip.train.model import TwoTower
 from miniclip.train.module import Contrastive
 from miniclip.train.names.class_names import class_name_task
+from miniclip.train.processes import World, run_processes, was_restarted, world_from_outside
 from miniclip.train.recipe import Recipe, Views
 
 RECIPE_FILE, FACTS_FILE, RESULT_FILE = "recipe.json", "run.json", "result.json"
@@ -57,6 +60,7 @@ _MEANT = (  # what Lightning and torch remark on themselves or on choices that a
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The '\w+' does not have many workers",
     r"Found \d+ module\(s\) in eval mode",  # frozen parts, see `towers.freezing`
+    r"`broadcast_buffers` is deprecated",  # what takes its place is too new
 )
 _log = logging.getLogger("miniclip.train")
 
@@ -115,15 +119,31 @@ def train(
     """Train by a recipe into the directory `output`, or go on where a killed run stopped.
 
     overrides: see `read_recipe`. On a CPU in float32 a resumed run repeats the unbroken one
-    exactly. ConfigError, DatasetError or TrainingError when it cannot start.
+    exactly. Several processes start again by themselves when one dies. Under torchrun the processes
+    are those that it started. ConfigError, DatasetError or TrainingError when it cannot start.
     """
     settings = read_recipe(recipe, overrides)
+    machine, outside = settings.machine, world_from_outside()
     if is_first_process():
-        _claim(output, settings, resume=resume)
+        begun = (output / RECIPE_FILE).exists()
+        _claim(output, settings, resume=resume or (begun and was_restarted()))
         if (output / RESULT_FILE).exists():  # it is written last
             return TrainingResult.from_dict(_read_json(output / RESULT_FILE) | {"run": output})
+    work = partial(_train_here, settings, output, outside or World(machine.devices, hosts=1))
+    if outside or machine.devices == 1:
+        return work()
+    return run_processes(work, processes=machine.devices, restarts=machine.restarts)
+
+
+def _train_here(recipe: Recipe, output: Path, world: World) -> TrainingResult:
+    """Train, or go on, as one of the processes of a run."""
+    if recipe.train.batch % world.size:
+        raise TrainingError(
+            f"train.batch {recipe.train.batch} cannot be divided among {world.size} processes; "
+            "give a multiple"
+        )
     with _quiet_lightning():
-        return _Run(settings, output).go()
+        return _Run(recipe, output, world).go()
 
 
 def is_first_process() -> bool:
@@ -149,12 +169,13 @@ def load_trained(run: Path) -> Trained:
 class _Run:
     """All that a run needs, made in order."""
 
-    def __init__(self, recipe: Recipe, output: Path) -> None:
+    def __init__(self, recipe: Recipe, output: Path, world: World) -> None:
         self.recipe = recipe
         self.output = output
+        self.world = world
         keep_freed_memory()
-        if recipe.machine.threads:
-            torch.set_num_threads(recipe.machine.threads)
+        share = max(1, usable_cpus() // world.processes)
+        torch.set_num_threads(recipe.machine.threads or min(share, torch.get_num_threads()))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in every worker
         self.captions, dev = read_data(recipe.data)
         model = build_model(recipe)
@@ -211,9 +232,10 @@ class _Run:
         bar = [_Bar(console_kwargs={"stderr": True})] if watched else []
         trainer = lightning.Trainer(
             accelerator=machine.accelerator,
-            devices=machine.devices,
+            devices=self.world.processes,
+            num_nodes=self.world.hosts,
             # No buffer changes in training: batch normalisation stands still.
-            strategy=DDPStrategy(broadcast_buffers=False) if machine.devices > 1 else "auto",
+            strategy=DDPStrategy(broadcast_buffers=False) if self.world.size > 1 else "auto",
             precision=recipe.train.precision,
             max_epochs=1,
             logger=loggers,

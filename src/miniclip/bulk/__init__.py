@@ -1,0 +1,1 @@
+"""Very many images, wherever they lie, to vectors in Parquet: one shard after the other."""
