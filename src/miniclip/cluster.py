@@ -292,7 +292,7 @@ def embed_batch(model: Sequence[Any], job: Job) -> Done:
     return done._replace(skipped=skipped)
 
 
-def embed_far_batch(model: Sequence[Any], images: Sequence[FarImage]) -> FarVectors:
+def embed_far_batch(model: Sequence[Any], images: tuple[FarImage, ...]) -> FarVectors:
     """Read and embed a batch of far images. model: as for `embed_batch`."""
     worker = _worker(model[0])
     return embed_far(worker.encoder, images, worker.threads)

@@ -59,8 +59,12 @@ def list_images(root: str) -> Iterator[FarImage]:
 
 def read_images(images: Sequence[FarImage]) -> list[bytes | str]:
     """Return the bytes of each image, or why there are none."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="miniclip-read") as pool:
-        return list(pool.map(_read, images))
+    return list(_pool().map(_read, images))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="miniclip-read")
 
 
 @lru_cache(maxsize=16)
