@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from miniclip.cli import options, output
+from miniclip.cli.evaluate_all import evaluate_all
+from miniclip.cli.evaluate_health import evaluate_health
 
 if TYPE_CHECKING:
     from miniclip.evaluate.classifier import EvaluationResult
@@ -20,6 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command("all")(evaluate_all)
+app.command("health")(evaluate_health)
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A fitted model.", show_default=False)]
@@ -62,33 +66,12 @@ def retrieval(
         Path,
         typer.Option("--images", metavar="DIR", help="Folder of the images.", show_default=False),
     ],
-    captions: Annotated[
-        Path,
-        typer.Option(
-            "--captions",
-            metavar="FILE",
-            help="Flickr8k tokens, CSV or TSV, COCO JSON, JSON lines, Parquet or tar shards.",
-            show_default=False,
-        ),
-    ],
-    split: Annotated[
-        Path | None,
-        typer.Option("--split", metavar="FILE", help="Use only the images named here, one a line."),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="Format of the captions, where their content misleads: flickr, table, coco, "
-            "jsonl, parquet or webdataset.",
-        ),
-    ] = None,
+    captions: options.Captions,
+    split: options.CaptionSplit = None,
+    format: options.CaptionFormat = None,
     image_column: options.ImageColumn = None,
-    caption_column: Annotated[
-        str | None,
-        typer.Option("--caption-column", metavar="NAME", help="Column or JSON key of the caption."),
-    ] = None,
+    caption_column: options.CaptionColumn = None,
+    html: Html = None,
     bundle: options.Bundle = None,
     runtime: options.Runtime = None,
     strict: options.Strict = False,
@@ -100,7 +83,7 @@ def retrieval(
     """
     from miniclip import load_encoder
     from miniclip.datasets.captions import read_captions
-    from miniclip.evaluate.retrieval import evaluate_retrieval
+    from miniclip.evaluate.retrieval import embed_captions
 
     caption_set = read_captions(
         captions,
@@ -112,7 +95,20 @@ def retrieval(
     )
     encoder = load_encoder(bundle, runtime=runtime)
     with output.progress_bar("embedding", len(caption_set)) as progress:
-        result = evaluate_retrieval(encoder, caption_set, progress=progress)
+        embedded = embed_captions(encoder, caption_set, progress=progress)
+    result = embedded.score()
+    if html:
+        from miniclip.evaluate.sheet import retrieval_sheet
+        from miniclip.report.retrieval import write_retrieval_report
+
+        write_retrieval_report(
+            html,
+            result,
+            retrieval_sheet(embedded),
+            embedded.captions,
+            model=encoder.name,
+            command=output.command_line(),
+        )
     _show(result, encoder.name, len(caption_set) + len(caption_set.skipped), strict, json)
 
 

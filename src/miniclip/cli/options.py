@@ -85,3 +85,29 @@ SplitColumn = Annotated[
     str | None,
     typer.Option("--split-column", metavar="NAME", help="Column that says train, val or test."),
 ]
+Captions = Annotated[
+    Path,
+    typer.Option(
+        "--captions",
+        metavar="FILE",
+        help="Flickr8k tokens, CSV or TSV, COCO JSON, JSON lines, Parquet or tar shards.",
+        show_default=False,
+    ),
+]
+CaptionSplit = Annotated[
+    Path | None,
+    typer.Option("--split", metavar="FILE", help="Use only the images named here, one a line."),
+]
+CaptionFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Format of the captions, where their content misleads: flickr, table, coco, "
+        "jsonl, parquet or webdataset.",
+    ),
+]
+CaptionColumn = Annotated[
+    str | None,
+    typer.Option("--caption-column", metavar="NAME", help="Column or JSON key of the caption."),
+]

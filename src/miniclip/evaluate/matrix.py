@@ -20,11 +20,17 @@ from typing import Any, Protocol, TypeVar
 from miniclip.embed import Progress
 from miniclip.encoder import Encoder
 from miniclip.errors import MiniClipError
-from miniclip.evaluate.matrix_cells import PROTOCOL_VERSION, Cell, read_cells, write_cells
+from miniclip.evaluate.matrix_cells import (
+    PROTOCOL_VERSION,
+    Cell,
+    figure_text,
+    read_cells,
+    write_cells,
+)
 from miniclip.evaluate.matrix_config import BundleEntry, MatrixConfig, Task
 from miniclip.evaluate.matrix_data import Vectors, embed_data, open_data
 from miniclip.evaluate.matrix_tasks import Outcome, run_task
-from miniclip.evaluate.paired import PairedComparison, Place, compare_bundles
+from miniclip.evaluate.paired import NO_DIFFERENCE, PairedComparison, Place, compare_bundles
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.results import to_json
 
@@ -55,6 +61,27 @@ class MatrixResult:
             "failed": [cell.name for cell in self.failed],
             "skipped": to_json(list(dict.fromkeys(skipped))),
         }
+
+    def __str__(self) -> str:
+        lines = []
+        for cell in self.cells:
+            lines.append(cell.name)
+            if cell.result is None:
+                lines.append(f"  failed: {cell.error}")
+                continue
+            width = max(map(len, cell.result.figures))
+            lines += [
+                f"  {name:<{width}}  {figure_text(name, score)}"
+                for name, score in cell.result.figures.items()
+            ]
+        better = [one for one in self.comparisons if one.verdict != NO_DIFFERENCE]
+        if self.comparisons:
+            lines.append(
+                f"{len(self.comparisons)} paired comparisons, {len(better)} with a difference "
+                "(p < 0.05 after Holm)"
+            )
+        lines += [f"  {one.data} / {one.task} / {one.figure}: {one.verdict}" for one in better]
+        return "\n".join(lines)
 
 
 class Watch(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,24 @@ class Cell:
             "facts": to_json(self.result.facts),
             "skipped": to_json(self.result.skipped),
         }
+
+
+def figure_text(name: str, score: Score) -> str:
+    """Write a figure with its interval: shares in percent, taus and mrr as they are, ranks plain.
+
+    "–" where the figure does not exist, such as a tau of constant scores.
+    """
+    if isnan(score.value):
+        return "–"
+    numbers = (score.value, *score.interval)
+    if "median_rank" in name:
+        value, low, high = (f"{number:g}" for number in numbers)
+    elif "tau" in name or "mrr" in name:
+        value, low, high = (f"{number:.3f}" for number in numbers)
+    else:
+        value, low, high = (f"{100 * number:.1f}" for number in numbers)
+        value += " %"
+    return f"{value} [{low}, {high}]"
 
 
 def write_cells(path: Path, cells: Sequence[Cell]) -> None:

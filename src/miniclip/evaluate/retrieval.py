@@ -6,7 +6,7 @@ captions of other images) are wrong answers, no re-ranking. Ties count against t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.datasets.captions import CaptionSet
-from miniclip.embed import Progress, Skipped, embed_stream
+from miniclip.embed import Embedded, Progress, Skipped, embed_stream
 from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError
+from miniclip.index.vector_cache import VectorCache
 from miniclip.metrics import (
     Interval,
     Ranks,
@@ -27,6 +28,7 @@ from miniclip.metrics import (
     recall_at,
     retrieval_ranks,
 )
+from miniclip.probe.table import read_table
 
 RECALLS = (1, 5, 10)
 
@@ -133,39 +135,54 @@ def embed_captions(
     encoder: Encoder,
     caption_set: CaptionSet,
     *,
+    cache: VectorCache | None = None,
     batch_size: int = 32,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedCaptions:
     """Embed images and captions; an image that cannot be decoded is skipped with its captions.
 
-    progress: called with the number of images done. Raises DatasetError when no image is left.
+    cache: where image vectors are looked up first, and kept. progress: called with the number of
+    images done. Raises DatasetError when no image is left.
     """
     sources = [image.source for image in caption_set.images]
-    undecodable: list[Skipped] = []
-    batches: list[FloatArray] = []
-    kept: list[str] = []
-    for result in embed_stream(
-        encoder, sources, batch_size=batch_size, threads=threads, progress=progress
-    ):
-        if isinstance(result, Skipped):
-            undecodable.append(result)
-        else:
-            batches.append(result.embeddings)
-            kept += [source.name for source in result.sources]
-    if not kept:
+    if cache is None:
+        stream = embed_stream(
+            encoder, sources, batch_size=batch_size, threads=threads, progress=progress
+        )
+        names, vectors, undecodable = _gathered(stream)
+    else:
+        table = read_table(encoder, sources, cache, progress=progress)
+        names, vectors, undecodable = table.names, table.embeddings, table.skipped
+    if not names:
         first = f" (first: {undecodable[0].name}: {undecodable[0].reason})" if undecodable else ""
         raise DatasetError(
             f"none of the {len(caption_set)} images of {caption_set.name} can be decoded{first}; "
             "check the image folder"
         )
-    names = set(kept)
+    known = set(names)
     readable = replace(
         caption_set,
-        images=tuple(image for image in caption_set.images if image.source.name in names),
+        images=tuple(image for image in caption_set.images if image.source.name in known),
         skipped=(*caption_set.skipped, *undecodable),
     )
-    return EmbeddedCaptions(readable, np.concatenate(batches), encoder.encode_texts(readable.texts))
+    return EmbeddedCaptions(readable, vectors, encoder.encode_texts(readable.texts))
+
+
+def _gathered(
+    stream: Iterable[Embedded | Skipped],
+) -> tuple[tuple[str, ...], FloatArray, tuple[Skipped, ...]]:
+    """Gather names and embeddings (N, D); the features, which are much larger, are let go."""
+    names: list[str] = []
+    batches: list[FloatArray] = [np.empty((0, 0), dtype=np.float32)]
+    undecodable: list[Skipped] = []
+    for result in stream:
+        if isinstance(result, Skipped):
+            undecodable.append(result)
+        else:
+            batches.append(result.embeddings)
+            names += [source.name for source in result.sources]
+    return tuple(names), np.concatenate(batches[1:] or batches), tuple(undecodable)
 
 
 def score_retrieval(

@@ -21,7 +21,7 @@ from miniclip.metrics import Interval
 
 Array = NDArray[np.float64]
 Weights = NDArray[Any]  # (G, r) float: how often each of G groups is drawn in each of r resamples
-Method = Literal["bootstrap", "exact", "predictive", "simultaneous"]
+Method = Literal["bootstrap", "exact", "predictive", "simultaneous", "jackknife"]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -39,6 +39,7 @@ class Score:
     300 images is no proof of a perfect classifier. "predictive": where the figure of as many new
     groups will fall, which is wider than where its long-run value lies. "simultaneous": holds for
     the largest or smallest of several figures, too, although it was picked by its size.
+    "jackknife": for figures that repeated images would distort.
     """
 
     value: float
