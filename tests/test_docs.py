@@ -21,6 +21,8 @@ VERBS = (
     *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
     "audit",
     "copy",
+    "robustness",
+    "explain",
 )
 RUN = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

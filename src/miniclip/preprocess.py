@@ -16,7 +16,7 @@ from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.errors import ConfigError
-from miniclip.patches import in_patches
+from miniclip.patches import in_patches, patch_grid
 
 Triple = tuple[float, float, float]
 
@@ -142,13 +142,33 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
         raise ConfigError(
             f"preprocess got a picture of mode {image.mode}; decode it with miniclip.images.decode"
         )
+    if spec.patch is not None:
+        return canvas_pixels(image, spec)
+    return canvas_pixels(_square(image, spec), spec)
+
+
+def canvas(image: Image.Image, spec: ImageSpec) -> Image.Image:
+    """Return the picture as the model sees it: resized and cut, its colours still as they are.
+
+    With "patches" it has the size of its grid of patches.
+    """
+    if spec.patch is None:
+        return _square(image, spec)
+    most = (spec.side // spec.patch) ** 2
+    rows, columns = patch_grid(*image.size, patch=spec.patch, most=most)
+    size = (columns * spec.patch, rows * spec.patch)
+    return image.resize(size, _FILTERS[spec.interpolation])
+
+
+def canvas_pixels(picture: Image.Image, spec: ImageSpec) -> FloatArray:
+    """Normalise what `canvas` gave, as `preprocess` does: float32 of `spec.shape`."""
     factor, offset = _affine(spec.mean, spec.std)
     if spec.patch is not None:
         kernel = _FILTERS[spec.interpolation]
         return in_patches(
-            image, side=spec.side, patch=spec.patch, kernel=kernel, factor=factor, offset=offset
+            picture, side=spec.side, patch=spec.patch, kernel=kernel, factor=factor, offset=offset
         )
-    pixels = np.asarray(_square(image, spec)).transpose(2, 0, 1)
+    pixels = np.asarray(picture).transpose(2, 0, 1)
     out = np.empty(spec.shape, dtype=np.float32)
     np.multiply(pixels, factor, out=out)
     out += offset

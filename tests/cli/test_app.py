@@ -18,6 +18,8 @@ VERBS = (
     *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
     "audit",
     "copy",
+    "robustness",
+    "explain",
 )
 HEAVY = ("torch", "onnxruntime", "transformers", "numpy", "PIL", "jinja2", "rich", "fastapi")
 

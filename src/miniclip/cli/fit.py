@@ -94,7 +94,7 @@ def fit(
         source=Bundle.resolve(bundle),
         splits=read_labelled_splits(data, **columns),
         settings=settings,
-        trainer=_mlp_trainer() if compare_presets or "mlp" in (head, *settings.rivals) else None,
+        trainer=mlp_trainer() if compare_presets or "mlp" in (head, *settings.rivals) else None,
         out=out,
         runtime=runtime,
     )
@@ -236,7 +236,7 @@ def _blocks(unfreeze: str) -> str:
     return unfreeze
 
 
-def _mlp_trainer() -> MlpTrainer:
+def mlp_trainer() -> MlpTrainer:
     """Return the trainer of MLP heads; MissingExtraError without miniclip[train]."""
     output.require_training("The mlp head")
     from miniclip.train.mlp import LabelledRows, fit_mlp, mlp_settings

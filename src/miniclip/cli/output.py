@@ -68,9 +68,14 @@ def command_line() -> str:
     return shlex.join(["miniclip", *sys.argv[1:]])
 
 
+def can_train() -> bool:
+    """Whether all that training imports is installed."""
+    return all(map(find_spec, TRAINING_MODULES))
+
+
 def require_training(feature: str) -> None:
     """Raise MissingExtraError unless all that training imports is installed."""
-    if not all(map(find_spec, TRAINING_MODULES)):
+    if not can_train():
         raise MissingExtraError(feature, "train")
 
 
