@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from miniclip.cli import options, output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from miniclip.audit.answers import Asked
+    from miniclip.audit.association import NamedSet
+    from miniclip.audit.groups import GroupsAudit
+    from miniclip.audit.provenance import DataAudit
+    from miniclip.embed import Skipped
+    from miniclip.encoder import Encoder
+    from miniclip.probe.model import ClassifierModel
 
 app = typer.Typer(
     name="audit",
@@ -21,6 +29,16 @@ app = typer.Typer(
 
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a page.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of bootstraps and permutations.")]
+
+
+def _set(letter: str, what: str) -> Any:
+    return typer.Option(f"--{letter}", metavar="FILE|DIR", help=what, show_default=False)
+
+
+SetX = Annotated[Path, _set("x", "Targets: a text file, one a line, or a folder of images.")]
+SetY = Annotated[Path, _set("y", "The targets to compare them with.")]
+SetA = Annotated[Path, _set("a", "Attributes: a text file or a folder of images.")]
+SetB = Annotated[Path, _set("b", "The attributes to compare them with.")]
 
 
 @app.command()
@@ -67,6 +85,10 @@ def groups(
         ),
     ] = 10,
     html: Html = None,
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", metavar="FILE", help="Write the model's card with these figures."),
+    ] = None,
     skip_unknown: Annotated[
         bool,
         typer.Option("--skip-unknown", help="Skip images of classes that the model does not know."),
@@ -117,14 +139,172 @@ def groups(
 
         files = dict(zip(asked.answers.names, asked.answers.paths, strict=True))
         write_groups_page(html, result, files=files, command=output.command_line())
-    if json:
-        output.print_json(result.to_dict())
-    else:
-        print(result)
+    if card:
+        _write_model_card(card, opened, result)
+    _show(result, json)
     for warning in result.warnings:
         output.warn(warning)
     total = len(asked.answers) + len(result.skipped)
     output.warn_skipped(result.skipped, total, strict=strict, what="images or rows")
+
+
+@app.command()
+def bias(
+    x: SetX,
+    y: SetY,
+    a: SetA,
+    b: SetB,
+    template: Annotated[
+        str,
+        typer.Option("--template", metavar="TEXT", help="Sentence with {} for each word."),
+    ] = "{}",
+    html: Html = None,
+    seed: Seed = 0,
+    bundle: options.Bundle = None,
+    runtime: options.Runtime = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+) -> None:
+    """Test whether a model lays some words or images nearer to others (WEAT, iEAT).
+
+    Each set is a text file, one word or sentence a line, or a folder of images: X and Y are
+    compared by how they lie to A and B. Effect size and permutation p-value.
+    """
+    from miniclip import load_encoder
+    from miniclip.audit.association import associate
+
+    for one, other in ((x, y), (a, b)):
+        if one.is_dir() != other.is_dir():
+            raise typer.BadParameter(f"{one} and {other} have to be both words, or both images")
+    encoder = load_encoder(bundle, runtime=runtime)
+    skipped: list[Skipped] = []
+    sets = [_read_set(encoder, path, template, skipped) for path in (x, y, a, b)]
+    result = associate(*sets, seed=seed)
+    if html:
+        from miniclip.report.audit import write_bias_page
+
+        command = output.command_line()
+        write_bias_page(html, result, sets=sets, bundle=encoder.name, command=command)
+    facts = [entry.to_dict() for entry in skipped]
+    if json:
+        output.print_json({"bundle": encoder.name, **result.to_dict(), "skipped": facts})
+    else:
+        print(result)
+    total = sum(result.sizes) + len(skipped)
+    output.warn_skipped(skipped, total, strict=strict)
+
+
+@app.command()
+def data(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder of images.", show_default=False),
+    ],
+    strip: Annotated[
+        Path | None,
+        typer.Option(
+            "--strip",
+            metavar="OUT",
+            help="Also write copies without what they tell of people to OUT; pixels stay as "
+            "stored, originals are not touched.",
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="FILE", help="Also write a data card.")
+    ] = None,
+    html: Html = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+) -> None:
+    """Say what a folder of images holds: kinds, dates, repeats, licences, traces of people.
+
+    Places, owners, serial numbers, persons and patients are counted by kind and tag, and their
+    values are never shown.
+    """
+    from dataclasses import replace
+
+    from miniclip.audit.provenance import audit_data
+    from miniclip.cli.folders import list_images, refuse_nothing
+
+    paths, unreadable = list_images([folder])
+    root = folder if folder.is_dir() else folder.parent
+    with output.progress_bar("looking", len(paths)) as progress:
+        result = audit_data(paths, root=root, progress=progress)
+    if not result.images:
+        refuse_nothing(result.skipped)
+    result = replace(result, skipped=(*unreadable, *result.skipped))
+    if strip:
+        result = _strip(result, root, paths, strip)
+    _write_data(result, card, html)
+    _show(result, json)
+    output.warn_skipped(result.skipped, len(paths), strict=strict)
+    if result.stripped:
+        left = result.stripped.skipped
+        output.warn_skipped(left, len(paths), strict=strict, what="images, for --strip,")
+
+
+def _show(result: GroupsAudit | DataAudit, json: bool) -> None:
+    if json:
+        output.print_json(result.to_dict())
+    else:
+        print(result)
+
+
+def _strip(result: DataAudit, root: Path, paths: Sequence[Path], out: Path) -> DataAudit:
+    import secrets
+    from dataclasses import replace
+
+    from miniclip.audit.copies import strip_folder
+
+    with output.progress_bar("stripping", len(paths)) as progress:
+        written = strip_folder(root, paths, out, salt=secrets.token_bytes(32), progress=progress)
+    return replace(result, stripped=written)
+
+
+def _write_data(result: DataAudit, card: Path | None, html: Path | None) -> None:
+    if card:
+        from miniclip.audit.cards import data_card
+
+        _write_text(card, data_card(result, command=output.command_line()))
+    if html:
+        from miniclip.report.audit import write_data_page
+
+        write_data_page(html, result, command=output.command_line())
+
+
+def _write_model_card(path: Path, model: ClassifierModel, result: GroupsAudit) -> None:
+    from miniclip.audit.cards import with_subgroups
+    from miniclip.probe.model import CARD_FILE
+
+    own = model.directory / CARD_FILE if model.directory else None
+    text = own.read_text(encoding="utf-8") if own and own.is_file() else f"# {result.model}\n"
+    _write_text(path, with_subgroups(text, result))
+
+
+def _write_text(path: Path, text: str) -> None:
+    from miniclip.atomic import replacing
+
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8", errors="backslashreplace"))
+    output.note(f"wrote {path}")
+
+
+def _read_set(encoder: Encoder, path: Path, template: str, skipped: list[Skipped]) -> NamedSet:
+    """Embed the words of a file, or the images of a folder."""
+    from miniclip.audit.association import NamedSet
+    from miniclip.cli.folders import embed_folders
+    from miniclip.prompts import check_templates
+    from miniclip.textfile import read_lines
+
+    if path.is_dir():
+        found = embed_folders(encoder, [path])
+        skipped += found.skipped
+        names = tuple(one.relative_to(path).as_posix() for one in found.paths)
+        return NamedSet(path.resolve().name, names, found.embeddings)
+    check_templates([template])
+    words = [line.text for line in read_lines(path, "words", comments=True)]
+    rows = encoder.encode_texts([template.replace("{}", word) for word in words])
+    return NamedSet(path.stem, tuple(words), rows)
 
 
 def _columns(

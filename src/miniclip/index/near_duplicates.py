@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from miniclip.arrays import FloatArray, unit_rows
@@ -87,7 +88,7 @@ def find_groups(
     union = _Union(len(images))
     _join_equal(union, [image.content for image in images])
     shapes = np.zeros(len(images)) if similar else np.array([_shape(image) for image in images])
-    for row, other in _pairs(rows, similar or CORRELATION):
+    for row, other in alike_pairs(rows, similar or CORRELATION):
         if abs(shapes[row] - shapes[other]) <= _SHAPE:
             union.join(row, other)
     groups = [_group(members, images, rows) for members in union.groups()]
@@ -163,7 +164,7 @@ def _join_equal(union: _Union, contents: Sequence[bytes]) -> None:
         union.join(first.setdefault(content, row), row)
 
 
-def _pairs(rows: FloatArray, least: float) -> Iterator[tuple[int, int]]:
+def alike_pairs(rows: NDArray[Any], least: float) -> Iterator[tuple[int, int]]:
     """Yield the pairs of rows, the earlier first, whose dot product is at least `least`."""
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK].astype(np.float32)
