@@ -29,6 +29,7 @@ from miniclip.cli import (
     train,
     transfer,
 )
+from miniclip.cli import explain as explain_verb
 from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
 from miniclip.cli import map as map_verb
@@ -58,6 +59,7 @@ app.command()(classify_verb.classify)
 app.command()(embed.embed)
 app.command()(fit_verb.fit)
 app.command()(predict_verb.predict)
+app.command()(explain_verb.explain)
 app.command()(transfer.transfer)
 app.command()(train.train)
 app.add_typer(evaluate.app)

@@ -1,8 +1,8 @@
 """What a map is worth: hide what it points at first, and see whether the score falls sooner.
 
-Deletion and insertion (Petsiuk et al. 2018, section 4.3), of a map, of a spot in the middle, and of
-the same map laid down anywhere else: photographers put things in the middle, and a method that
-found nothing would do no better than it does by chance. It draws no map and calls no method.
+Deletion and insertion (Petsiuk et al. 2018, section 4.3) of a map, of a spot in the middle, where
+photographers put things, and of random maps as smooth as this one, which is what a method that
+found nothing would draw. It calls no method.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEASURES: dict[str, Measure] = {
     "gain": "gain",
 }
 STEPS = 8
-PLACES = 19  # the best of twenty by chance alone: once in twenty times
+RANDOM = 19  # the best of twenty by chance alone: once in twenty times
 LEVEL = 0.05
 _SPREAD = 0.25  # standard deviation of the spot in the middle, as a share of each side
 
@@ -37,8 +37,8 @@ _SPREAD = 0.25  # standard deviation of the spot in the middle, as a share of ea
 class Curves:
     """Scores while the cells of a map are hidden, or shown, the highest first.
 
-    deletion: (K + 1,) float64, from the whole picture to none of it; insertion: from a blurred
-    picture to the whole one; at equal steps, in units of the score.
+    deletion: (K + 1,) float64, from the whole picture to none of it; insertion: the other way; at
+    equal steps, in units of the score.
     """
 
     deletion: Array
@@ -62,20 +62,24 @@ class Curves:
 
 @dataclass(frozen=True)
 class Credibility:
-    """How a map does, beside a spot in the middle and the same map at P random places."""
+    """How a map does, beside a spot in the middle and some random maps."""
 
     map: Curves
     centre: Curves
-    elsewhere: tuple[Curves, ...]
+    random: tuple[Curves, ...]
 
     @property
     def p(self) -> float:
-        """How often a random place has at least the gain of the map, in (0, 1].
+        """How often a random map has at least the gain of this one, in (0, 1].
 
-        The map counts as one of them, which makes it a permutation test (Phipson and Smyth 2010).
+        This one counts as one of them, as in any test by random draws (Phipson and Smyth 2010).
         """
-        as_good = sum(curves.gain >= self.map.gain for curves in self.elsewhere)
-        return (1 + as_good) / (1 + len(self.elsewhere))
+        return (1 + self.as_good) / (1 + len(self.random))
+
+    @property
+    def as_good(self) -> int:
+        """How many of the random maps have at least the gain of this one."""
+        return sum(curves.gain >= self.map.gain for curves in self.random)
 
     @property
     def verdict(self) -> Verdict:
@@ -87,8 +91,8 @@ class Credibility:
         return "better than chance"
 
     def chance(self, measure: Measure) -> Interval:
-        """Where 95 of 100 random places lie."""
-        found = [getattr(curves, measure) for curves in self.elsewhere]
+        """Where 95 of 100 random maps lie."""
+        found = [getattr(curves, measure) for curves in self.random]
         low, high = np.quantile(found, [0.025, 0.975])
         return Interval(float(low), float(high))
 
@@ -98,7 +102,7 @@ class Credibility:
             name: {
                 "map": getattr(self.map, measure),
                 "centre": getattr(self.centre, measure),
-                "random": float(np.mean([getattr(one, measure) for one in self.elsewhere])),
+                "random": float(np.mean([getattr(one, measure) for one in self.random])),
                 "random_interval": list(self.chance(measure)),
             }
             for name, measure in MEASURES.items()
@@ -106,7 +110,7 @@ class Credibility:
         return {
             "verdict": self.verdict,
             "p": self.p,
-            "places": len(self.elsewhere),
+            "random_maps": len(self.random),
             **measures,
             "deletion_curve": self.map.deletion.tolist(),
             "insertion_curve": self.map.insertion.tolist(),
@@ -114,16 +118,12 @@ class Credibility:
 
 
 def judge(
-    subject: Subject, drops: FloatArray, *, places: int = PLACES, seed: int = 0
+    subject: Subject, drops: FloatArray, *, random: int = RANDOM, seed: int = 0
 ) -> Credibility:
-    """Judge a map (G, G) of a subject; with fewer than 19 places chance is never beaten.
-
-    The random places are mirrored and shifted, what leaves on one side coming back on the other,
-    so that they are as smooth as the map is.
-    """
+    """Judge a map (G, G) of a subject; fewer than 19 random maps can show nothing at `LEVEL`."""
     rng = np.random.default_rng(seed)
-    elsewhere = [_laid_elsewhere(drops, rng) for _ in range(places)]
-    found = curves(subject, [drops, centre_map(len(drops)), *elsewhere], seed=seed)
+    others = [random_like(drops, rng) for _ in range(random)]
+    found = curves(subject, [drops, centre_map(len(drops)), *others], seed=seed)
     return Credibility(found[0], found[1], tuple(found[2:]))
 
 
@@ -132,23 +132,21 @@ def curves(
 ) -> list[Curves]:
     """Return deletion and insertion of M maps (G, G) of one picture, asked about together.
 
-    Cells of equal value go in random order, the same for all maps. Deletion leaves the picture's
-    mean colour, insertion begins at the blurred picture, as Petsiuk et al. do.
+    Cells of equal value go in random order, the same for all maps. Hidden cells show the mean
+    colour of the picture both ways. Petsiuk et al. begin insertion at a blurred picture; but that
+    still has its colours at their places, and answers all that these decide before it begins.
     """
     cells = maps[0].size
     lots = np.random.default_rng(seed).permutation(cells)
     firsts = [list(_first_cells(one, steps, lots)) for one in maps]
     ends = [np.ones(maps[0].shape), np.zeros(maps[0].shape)]
     whole, blank = subject.scores(ends)
-    (blurred,) = subject.scores(ends[1:], "blur")
-    inner = steps - 1
-    hidden = subject.scores(~mask for masks in firsts for mask in masks)
-    shown = subject.scores((mask for masks in firsts for mask in masks), "blur")
+    shape = len(maps), steps - 1
+    hidden = subject.scores(~mask for masks in firsts for mask in masks).reshape(shape)
+    shown = subject.scores(mask for masks in firsts for mask in masks).reshape(shape)
     return [
-        Curves(np.array([whole, *falling, blank]), np.array([blurred, *rising, whole]))
-        for falling, rising in zip(
-            hidden.reshape(len(maps), inner), shown.reshape(len(maps), inner), strict=True
-        )
+        Curves(np.array([whole, *falling, blank]), np.array([blank, *rising, whole]))
+        for falling, rising in zip(hidden, shown, strict=True)
     ]
 
 
@@ -157,6 +155,18 @@ def centre_map(cells: int) -> FloatArray:
     along = (np.arange(cells) + 0.5) / cells - 0.5
     bell = np.exp(-0.5 * (along / _SPREAD) ** 2)
     return np.outer(bell, bell).astype(np.float32)
+
+
+def random_like(drops: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return a random map of the same shape that is as smooth: its Fourier phases are drawn anew.
+
+    That is a surrogate after Theiler et al. 1992, Physica D 58, section 2.4.1, in two dimensions:
+    the autocorrelation stays, what lies where is lost.
+    """
+    phases = np.fft.fft2(rng.normal(size=drops.shape))
+    phases /= np.maximum(np.abs(phases), 1e-12)
+    shuffled = np.fft.ifft2(np.abs(np.fft.fft2(drops - drops.mean())) * phases).real
+    return np.asarray(shuffled, dtype=np.float32)
 
 
 def _first_cells(
@@ -168,12 +178,6 @@ def _first_cells(
         mask = np.zeros(drops.size, dtype=bool)
         mask[order[: round(drops.size * step / steps)]] = True
         yield mask.reshape(drops.shape)
-
-
-def _laid_elsewhere(drops: FloatArray, rng: np.random.Generator) -> FloatArray:
-    rows, columns = drops.shape
-    mirrored = drops[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
-    return np.roll(mirrored, (rng.integers(rows), rng.integers(columns)), axis=(0, 1))
 
 
 def _mean(curve: Array) -> float:

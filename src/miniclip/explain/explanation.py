@@ -12,7 +12,7 @@ from PIL import Image
 from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError
-from miniclip.explain.credibility import PLACES, Credibility, judge
+from miniclip.explain.credibility import MEASURES, RANDOM, Credibility, judge
 from miniclip.explain.occlusion import both_map, patch_map
 from miniclip.explain.rise import rise_map
 from miniclip.explain.subject import Box, Score, Subject, seen_box
@@ -43,6 +43,17 @@ class Explanation:
     credibility: Credibility
     asked: int
 
+    def __str__(self) -> str:
+        worth = self.credibility
+        lines = [f"map by {self.method}: {worth.verdict} (p = {worth.p:.2f})"]
+        for name, measure in MEASURES.items():
+            low, high = worth.chance(measure)
+            own, middle = (getattr(one, measure) for one in (worth.map, worth.centre))
+            lines.append(
+                f"  {name:<9} {own:.3f}  middle {middle:.3f}  random {low:.3f} to {high:.3f}"
+            )
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the part of `miniclip explain --json` that every score has."""
         return {
@@ -61,18 +72,18 @@ def explain(
     score: Score,
     *,
     method: str = DEFAULT,
-    places: int = PLACES,
+    random: int = RANDOM,
     seed: int = 0,
 ) -> Explanation:
     """Draw the map of a score and judge it, by asking the encoder a few hundred times.
 
-    image: RGB. places: at how many random places the map is laid to know chance. ConfigError for
+    image: RGB. random: how many random maps are tried to know chance. ConfigError for
     an unknown method.
     """
     draw = find_method(method)
     subject = Subject(encoder, image, score)
     drops = draw(subject, seed)
-    credibility = judge(subject, drops, places=places, seed=seed)
+    credibility = judge(subject, drops, random=random, seed=seed)
     box = seen_box(image.size, encoder.image_spec)
     return Explanation(
         float(credibility.map.deletion[0]), method, drops, box, credibility, subject.asked

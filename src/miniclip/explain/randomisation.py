@@ -138,7 +138,7 @@ def write_shuffled(bundle: Bundle, directory: Path, *, seed: int = 0) -> Bundle:
         )
     kept = set(bundle.files) - {IMAGE_FILE, PARITY_FILE, CARD_FILE}
     files: dict[str, Path | bytes] = {name: bundle.path(name) for name in kept}
-    manifest = replace(bundle.manifest, name=f"{bundle.name}, shuffled")
+    manifest = replace(bundle.manifest, name=f"{bundle.name}-shuffled")
     return write_bundle(directory, manifest=manifest, files=files | {IMAGE_FILE: graph})
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from miniclip.arrays import FloatArray
 from miniclip.encoder import Encoder, ImageVectors
@@ -21,13 +21,9 @@ from miniclip.preprocess import ImageSpec, preprocess
 Score = Callable[[ImageVectors], NDArray[Any]]
 """From the vectors of B pictures to (B,) numbers, such as cosines or the log-odds of a class."""
 
-Fill = Literal["mean", "blur"]
-"""What hidden parts show: the mean colour of the picture, or the picture blurred."""
-
 Box = tuple[float, float, float, float]
 
 _BATCH = 16
-_BLUR = 0.1  # standard deviation of "blur", as a share of the longer side
 _LARGEST = 4  # sides of the model; a larger picture is shrunk before parts of it are hidden
 
 
@@ -48,7 +44,7 @@ class Subject:
         else:  # a place in the canvas is no place in the picture, so hide parts of the picture
             small = image.reduce(max(1, max(image.size) // (_LARGEST * spec.side)))
             self._shown = np.asarray(small, dtype=np.float32)
-        self._fills: dict[Fill, FloatArray] = {}
+        self._blank = self._shown.mean(axis=(0, 1))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,16 +56,13 @@ class Subject:
         """Return the score of the whole picture."""
         return float(self.scores([np.ones((1, 1), dtype=np.float32)])[0])
 
-    def scores(
-        self, masks: Iterable[NDArray[Any]], fill: Fill = "mean", *, smooth: bool = False
-    ) -> NDArray[np.float64]:
+    def scores(self, masks: Iterable[NDArray[Any]], *, smooth: bool = False) -> NDArray[np.float64]:
         """Return the scores of the picture under M masks: (M,) float64.
 
         masks: (G, H) numbers from 0, hidden, to 1, shown; stretched over the picture, in steps or
-        `smooth`. Between 0 and 1 the picture is mixed with the fill.
+        `smooth`. What is hidden shows the mean colour of the picture; between 0 and 1 they mix.
         """
-        hidden = self._fill(fill)
-        pictures = (self._pixels(self._mixed(mask, hidden, smooth)) for mask in masks)
+        pictures = (self._pixels(self._mixed(mask, smooth)) for mask in masks)
         found = [np.empty(0)]
         for batch in _batches(pictures, _BATCH):
             vectors = self.encoder.encode_pixels(np.stack(batch))
@@ -77,16 +70,10 @@ class Subject:
             self.asked += len(batch)
         return np.concatenate(found)
 
-    def _mixed(self, mask: NDArray[Any], hidden: FloatArray, smooth: bool) -> FloatArray:
+    def _mixed(self, mask: NDArray[Any], smooth: bool) -> FloatArray:
         shown = _stretched(mask, self.shape, smooth)[..., None]
-        mixed: FloatArray = shown * self._shown + (1 - shown) * hidden
+        mixed: FloatArray = shown * self._shown + (1 - shown) * self._blank
         return mixed
-
-    def _fill(self, fill: Fill) -> FloatArray:
-        if fill not in self._fills:
-            blank = self._shown.mean(axis=(0, 1))
-            self._fills[fill] = blank if fill == "mean" else _blurred(self._shown)
-        return self._fills[fill]
 
     def _pixels(self, shown: FloatArray) -> FloatArray:
         spec = self.encoder.image_spec
@@ -119,19 +106,6 @@ def _stretched(mask: NDArray[Any], shape: tuple[int, int], smooth: bool) -> Floa
         return values
     kernel = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(values).resize(shape[::-1], kernel))
-
-
-def _blurred(shown: FloatArray) -> FloatArray:
-    """Blur channel by channel: Pillow blurs whole numbers alone, so each is spread over 0..255."""
-    out = np.empty_like(shown)
-    radius = _BLUR * max(shown.shape)
-    for channel in range(shown.shape[2]):
-        values = shown[..., channel]
-        low, high = float(values.min()), float(values.max())
-        step = max(high - low, 1e-6) / 255
-        grey = Image.fromarray(((values - low) / step).round().astype(np.uint8))
-        out[..., channel] = np.asarray(grey.filter(ImageFilter.GaussianBlur(radius))) * step + low
-    return out
 
 
 def _batches(pictures: Iterator[FloatArray], size: int) -> Iterator[list[FloatArray]]:

@@ -11,19 +11,11 @@ from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from miniclip.arrays import FloatArray
 from miniclip.probe.calibration import ReliabilityBin
 from miniclip.probe.results import AbstentionResult, Curves
-from miniclip.report.page import jpeg_uri
 
 EXTRA = "report"
 _DPI = 110
-_HEAT = np.array((216, 60, 40), dtype=np.float32)  # RGB of what speaks for the answer
-_COLD = np.array((40, 90, 200), dtype=np.float32)  # and of what speaks against it
-_STRENGTH = 0.7
 
 
 def can_draw() -> bool:
@@ -84,26 +76,6 @@ def risk_coverage(abstention: AbstentionResult) -> str | None:
         axes.grid(alpha=0.3)
 
     return png((4.4, 4), draw)
-
-
-def heat_overlay(image: Image.Image, drops: FloatArray, *, side: int = 320) -> str:
-    """Lay a map over a picture, as a JPEG data URI: red speaks for the answer, blue against it.
-
-    drops: (G, G) float32 of `explain.occlusion_map`. Colour grows with the share of the largest
-    drop, so two pictures cannot be compared by their colours.
-    """
-    picture = image.convert("RGB").copy()
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    weights = drops / max(float(np.abs(drops).max()), 1e-9)
-    smooth = Image.fromarray(weights.astype(np.float32)).resize(
-        picture.size, Image.Resampling.BICUBIC
-    )
-    shares = np.clip(np.asarray(smooth), -1, 1)[..., None]
-    grey = np.asarray(picture.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
-    colour = np.where(shares > 0, _HEAT, _COLD)
-    strength = _STRENGTH * np.abs(shares)
-    blended = grey * (1 - strength) + colour * strength
-    return jpeg_uri(Image.fromarray(blended.round().astype(np.uint8)))
 
 
 def png(inches: tuple[float, float], draw: Callable[[Any], None]) -> str | None:

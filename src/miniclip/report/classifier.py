@@ -17,13 +17,15 @@ from miniclip.encoder import Encoder, ImageVectors
 from miniclip.errors import ImageError
 from miniclip.evaluate.classifier import EvaluationResult
 from miniclip.explain.occlusion import occlusion_map
+from miniclip.explain.subject import seen_box
 from miniclip.images import decode
 from miniclip.probe.heads.head import Rows
 from miniclip.probe.intervals import Score
 from miniclip.probe.model import ClassifierModel
 from miniclip.probe.results import Figures, FitResult, HeldOutImage, Neighbour
 from miniclip.report import charts
-from miniclip.report.page import write_page
+from miniclip.report.overlay import blended
+from miniclip.report.page import THUMBNAIL_SIDE, jpeg_uri, write_page
 
 WORST = 24  # errors shown, the most confident first
 IMAGES_PER_MAP = 400  # a map costs as much as some forty images; it may not dominate a fit
@@ -168,4 +170,6 @@ def _heat(
         picture = decode(files[image.name], at_least=2 * encoder.image_spec.side)
     except (ImageError, KeyError):
         return None
-    return charts.heat_overlay(picture, occlusion_map(encoder, picture, logit))
+    drops = occlusion_map(encoder, picture, logit)
+    box = seen_box(picture.size, encoder.image_spec)
+    return jpeg_uri(blended(picture, drops, box=box, side=THUMBNAIL_SIDE))
