@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from miniclip.bundle import DEFAULT_NAME, SHIPPED, Bundle, is_bundle
+from miniclip.evaluate.matrix_config import MatrixConfig, read_matrix
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -104,6 +105,18 @@ def test_the_recipe_in_the_docs_is_one(tmp_path: Path) -> None:
     recipe = config.read_recipe(tmp_path / "recipe.toml", overrides)
 
     assert (recipe.train.batch, recipe.loss.name) == (128, "sigmoid")
+
+
+def test_the_matrix_in_the_docs_is_one_and_says_the_defaults(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "evaluate.md").read_text("utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "matrix.toml").write_text(block, "utf-8")
+
+    config = read_matrix(tmp_path / "matrix.toml")
+
+    plain = MatrixConfig(config.bundles, config.data, zeroshot=config.zeroshot)
+    assert config == plain
+    assert {entry.kind for entry in config.data} == {"captioned", "labelled", "judged"}
 
 
 def test_every_verb_has_a_page_and_the_readme_links_to_it() -> None:

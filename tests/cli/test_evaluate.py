@@ -87,7 +87,7 @@ def test_health_measures_the_space_and_draws_it(cli: Cli, captions: Path, tmp_pa
     page = safe(html)
     assert "&lt;script&gt;alert(1)" in page.source
     for name in said["interval"]:
-        assert f"{said[name]:.3f} [" in page.source
+        assert f"{said[name]:.3f} [" in page.source  # all below 10 here
     assert "modality_gap" in cli(*words).out
     assert cli(*words, "--strict").code == 1
 

@@ -137,11 +137,11 @@ def _zeroshot(
         seed=config.seed,
         resamples=config.resamples,
     )
+    figures = {"top1": Score(result.top1, result.intervals["top1"])}
+    if result.top5_k < len(images.classes):  # all guesses together are always right
+        figures["top5"] = Score(result.top5, result.intervals["top5"])
     return TaskResult(
-        figures={
-            "top1": Score(result.top1, result.intervals["top1"]),
-            f"top{result.top5_k}": Score(result.top5, result.intervals["top5"]),
-        },
+        figures=figures,
         outcomes={"top1": _hits(ranks == 0, images.group[rows], images.names(rows))},
         protocol=result.protocol,
         facts={"per_class": result.per_class},
@@ -313,9 +313,7 @@ def _labelled(data: MatrixData, vectors: Vectors) -> _Labelled:
     )
 
 
-def _hits(
-    right: NDArray[Any], group: IntArray, names: Sequence[str], *, each: int = 1
-) -> Hits:  # fmt: skip
+def _hits(right: NDArray[Any], group: IntArray, names: Sequence[str], *, each: int = 1) -> Hits:
     """Add up right answers by group; each: how many answers one item stands for."""
     number, _ = number_groups(group, len(right))
     totals = group_sums(

@@ -85,9 +85,10 @@ def write_health_report(
 
 
 def text(score: Score) -> str:
-    """Write a figure with its interval."""
+    """Write a figure with its interval; a rank, which is large, with one digit."""
+    digits = 1 if score.value >= 10 else 3
     low, high = score.interval
-    return f"{score.value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{score.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def heat_map(
