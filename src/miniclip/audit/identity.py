@@ -45,6 +45,7 @@ _IPTC: Mapping[int, Kind] = {  # data sets of record 2, IPTC-IIM 4.2
     **dict.fromkeys((90, 92, 95, 100, 101), "place"),
     **dict.fromkeys((5, 25, 40, 105, 120), "text"),
 }  # fmt: skip
+_COPYRIGHT = (2, 116)
 _XMP_KINDS: tuple[tuple[Kind, str], ...] = (
     ("place", r"exif:GPS|photoshop:(?:City|State|Country)|Iptc4xmp\w+:(?:Location|Sublocation)"),
     ("person", r"PersonInImage|mwg-rs:Name|MP:PersonDisplayName"),
@@ -211,6 +212,10 @@ def _rights(image: Image.Image) -> list[str]:
         ]
     with suppress(Exception):
         texts += [str(getattr(image, "text", {}).get("Copyright", ""))]
+    with suppress(Exception):
+        if isinstance(image, ImageFile.ImageFile):
+            notice = (IptcImagePlugin.getiptcinfo(image) or {}).get(_COPYRIGHT, b"")
+            texts += [notice.decode("utf-8", "replace") if isinstance(notice, bytes) else "noted"]
     return texts
 
 

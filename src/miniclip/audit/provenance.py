@@ -113,7 +113,7 @@ def audit_data(paths: Iterable[Path], *, root: Path, progress: Progress | None =
     """Look at every image below `root` once; files that cannot be read are named in `skipped`.
 
     Near copies are found as by `miniclip duplicates`: their small grey copies correlate by 0.97.
-    Time grows with the square of their number, a minute for 50,000.
+    Their time grows with the square of the number of images.
     """
     seen: list[_Seen] = []
     skipped: list[Skipped] = []
