@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--leg", nargs=3, help=argparse.SUPPRESS)  # name, images, scratch
     options = parser.parse_args()
+    if any(count % FOLDER for count in options.images):
+        parser.error(f"--images are multiples of {FOLDER:,}")
     if options.leg:
         name, count, scratch = options.leg
         print(json.dumps(LEGS[name](int(count), Path(scratch), options.dim)))
@@ -115,11 +118,16 @@ def folders(own: Path, count: int) -> list[Path]:
     return found[: max(1, count // FOLDER)]
 
 
+def few(own: Path) -> list[Path]:
+    """Return images to warm up with."""
+    return sorted(folders(own, 1)[0].iterdir())[:64]
+
+
 def embed(count: int, own: Path, _dim: int) -> Result:
     encoder = FakeEncoder()
     paths = list(find_images(folders(own, count)))
     with VectorCache.open(own / "warm") as cache:
-        embed_cached(encoder, paths[:64], cache)
+        embed_cached(encoder, few(own), cache)
     with VectorCache.open(own / "cache") as cache:
         return cost(count, lambda: embed_cached(encoder, paths, cache))
 
@@ -127,11 +135,15 @@ def embed(count: int, own: Path, _dim: int) -> Result:
 def shards(count: int, own: Path, _dim: int) -> Result:
     encoder = FakeEncoder()
     places = [str(folder) for folder in folders(own, count)]
+    warm = [str(path) for path in few(own)]
+    embed_shards(encoder, warm, str(own / "warm"), embed_here(encoder))
     return cost(count, lambda: embed_shards(encoder, places, str(own / "out"), embed_here(encoder)))
 
 
 def index(count: int, own: Path, _dim: int) -> Result:
     encoder = FakeEncoder()
+    with Index.open(few(own), encoder, directory=own / "warm") as collection:
+        collection.sync()
     with Index.open(folders(own, count), encoder, directory=own / "index") as collection:
         first = cost(count, collection.sync)
         again = cost(count, collection.sync)
@@ -151,14 +163,14 @@ def search(count: int, address: Directory | InMilvus, dim: int) -> Result:
     model, rng = Model("s" * 64, "random", dim), np.random.default_rng(0)
     centres = rng.standard_normal((256, dim))
     started = time.perf_counter()
-    with address.open(write=True) as store:
+    with closing(address.open(write=True)) as store:
         store.use_model(model)
         for start in range(0, count, BATCH):
             numbers = range(start, min(start + BATCH, count))
             store.upsert([image(number) for number in numbers], some(centres, len(numbers), rng))
         store.optimise()
     filled = time.perf_counter() - started
-    with address.open() as store:
+    with closing(address.open()) as store:
         store.use_model(model)
         spent = []
         for query in some(centres, SEARCHES + 1, rng):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from miniclip.errors import MiniClipError, TrainingError
 
 Result = TypeVar("Result")
+_LOOPBACK = ("lo", "lo0")
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -83,6 +85,9 @@ def _work(work: Callable[[], Result], environment: dict[str, str]) -> Result | M
     """Do the work in a new process. environment: that of the parent, which may be new as well."""
     os.environ.update(environment)
     rank_zero_only.rank = int(os.environ["RANK"])  # what Lightning reads when it is imported
+    for _, name in socket.if_nameindex():
+        if name in _LOOPBACK:  # all are on this host, whatever its name may resolve to
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
     try:
         return work()
     except MiniClipError as error:
