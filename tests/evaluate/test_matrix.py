@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import nan
@@ -197,6 +199,26 @@ def test_every_cell_says_what_the_verbs_of_its_task_say(folder: Path) -> None:
     }
     assert {one.verdict for one in result.comparisons} == {"no difference"}
     assert {one.difference for one in result.comparisons} == {0.0}
+
+
+def test_tar_shards_and_split_folders_are_data_sets_too(folder: Path) -> None:
+    with tarfile.open(folder / "dev-0.tar", "w") as shard:
+        for colour in ("red", "blue"):
+            (folder / f"{colour}.txt").write_text(f"a {colour} wall")
+            shard.add(folder / f"{colour}.png", f"{colour}.png")
+            shard.add(folder / f"{colour}.txt", f"{colour}.txt")
+    for part in ("train", "test"):
+        shutil.copytree(folder / "colours", folder / "parts" / part)
+    (folder / "matrix.toml").write_text(
+        'resamples = 9\nbundles = [{name = "one"}]\n[[data]]\nname = "tar"\n'
+        'captions = "dev-{0..0}.tar"\n[[data]]\nname = "parts"\nlabelled = "parts"\n'
+        'tasks = ["zeroshot"]\n'
+    )
+    result = run(folder)
+    assert result.failed == ()
+    tar, parts = (cell.result for cell in result.cells if cell.result)
+    assert tar.figures["text_to_image_recall@1"].value == 1.0
+    assert parts.protocol.startswith("40 images, 2 classes")  # of the test part alone
 
 
 @pytest.mark.usefixtures("quick")
