@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from miniclip.cli import options, output
+from miniclip.cli import audit_options, options, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,77 +27,23 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a page.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of bootstraps and permutations.")]
-
-
-def _set(letter: str, what: str) -> Any:
-    return typer.Option(f"--{letter}", metavar="FILE|DIR", help=what, show_default=False)
-
-
-SetX = Annotated[Path, _set("x", "Targets: a text file, one a line, or a folder of images.")]
-SetY = Annotated[Path, _set("y", "The targets to compare them with.")]
-SetA = Annotated[Path, _set("a", "Attributes: a text file or a folder of images.")]
-SetB = Annotated[Path, _set("b", "The attributes to compare them with.")]
-
 
 @app.command()
 def groups(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A fitted model.", show_default=False)
-    ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="Labelled images: a folder per class, or a CSV with path and label. Those of the "
-            "fit are judged by their held-out answers.",
-            show_default=False,
-        ),
-    ],
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="NAME",
-            help="What tells the subgroups apart: a column of --metadata, folder:1, exif:camera, "
-            "exif:year, file:format, file:pixels, dicom:Manufacturer, ...; may be repeated.",
-        ),
-    ] = None,
-    metadata: Annotated[
-        Path | None,
-        typer.Option(
-            "--metadata",
-            metavar="FILE",
-            help="CSV or TSV with a path and the columns. Default: DATA, if that is a table.",
-        ),
-    ] = None,
-    discover: Annotated[
-        int,
-        typer.Option(
-            "--discover", min=0, metavar="K", help="Also audit K clusters of images of like looks."
-        ),
-    ] = 0,
-    at_least: Annotated[
-        int,
-        typer.Option(
-            "--at-least", min=2, metavar="N", help="Compare subgroups of so many images or more."
-        ),
-    ] = 10,
-    html: Html = None,
-    card: Annotated[
-        Path | None,
-        typer.Option("--card", metavar="FILE", help="Write the model's card with these figures."),
-    ] = None,
-    skip_unknown: Annotated[
-        bool,
-        typer.Option("--skip-unknown", help="Skip images of classes that the model does not know."),
-    ] = False,
+    model: audit_options.Model,
+    data: audit_options.Data,
+    column: audit_options.Column = None,
+    metadata: audit_options.Metadata = None,
+    discover: audit_options.Discover = 0,
+    at_least: audit_options.AtLeast = 10,
+    html: audit_options.Html = None,
+    card: audit_options.ModelCard = None,
+    skip_unknown: audit_options.SkipUnknown = False,
     group_regex: options.GroupRegex = None,
     group_column: options.GroupColumn = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
-    seed: Seed = 0,
+    seed: audit_options.Seed = 0,
     bundle: options.Bundle = None,
     runtime: options.Runtime = None,
     strict: options.Strict = False,
@@ -150,16 +96,13 @@ def groups(
 
 @app.command()
 def bias(
-    x: SetX,
-    y: SetY,
-    a: SetA,
-    b: SetB,
-    template: Annotated[
-        str,
-        typer.Option("--template", metavar="TEXT", help="Sentence with {} for each word."),
-    ] = "{}",
-    html: Html = None,
-    seed: Seed = 0,
+    x: audit_options.SetX,
+    y: audit_options.SetY,
+    a: audit_options.SetA,
+    b: audit_options.SetB,
+    template: audit_options.Template = "{}",
+    html: audit_options.Html = None,
+    seed: audit_options.Seed = 0,
     bundle: options.Bundle = None,
     runtime: options.Runtime = None,
     strict: options.Strict = False,
@@ -196,23 +139,10 @@ def bias(
 
 @app.command()
 def data(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="A folder of images.", show_default=False),
-    ],
-    strip: Annotated[
-        Path | None,
-        typer.Option(
-            "--strip",
-            metavar="OUT",
-            help="Also write copies without what they tell of people to OUT; pixels stay as "
-            "stored, originals are not touched.",
-        ),
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option("--card", metavar="FILE", help="Also write a data card.")
-    ] = None,
-    html: Html = None,
+    folder: audit_options.Folder,
+    strip: audit_options.Strip = None,
+    card: audit_options.DataCard = None,
+    html: audit_options.Html = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
