@@ -36,13 +36,13 @@ class Inputs:
     """What a plan follows from; the help of each option is the metadata of its field."""
 
     rate: float = _measured(9.0, "images/s of a core (benchmarks/embed.py: 18.05 on two)")
-    efficiency: float = _measured(0.85, "of a cluster to its cores alone (benchmarks/cluster.py)")
-    driver: float = _measured(2500.0, "images/s that one driver lists and writes (scale.py)")
+    driver: float = _measured(10e3, "images/s that one driver lists and writes (scale.py, CPU)")
     dim: float = _measured(512, "numbers of a vector: the default model")
-    row: float = _measured(550, "bytes of an SQLite index beside a vector (docs/store.md)")
+    row: float = _measured(345, "bytes of SQLite beside a vector (the rows of stores.py)")
     exact: float = _measured(28.5, "ms of an exact search in a million (benchmarks/search.py)")
-    content: float = _measured(100, "bytes of the driver's memory for a content (bulk/shards.py)")
+    content: float = _measured(113, "bytes of the driver's memory for a content (a set)")
 
+    efficiency: float = _assumed(0.85, "assumed: of the cores; the least cluster.py lets pass")
     image: float = _assumed(100e3, "assumed: bytes of an image file")
     cores: float = _assumed(16, "assumed: cores of a node")
     node_life: float = _assumed(500, "assumed: hours until a node dies, on average")

@@ -12,12 +12,14 @@ Legs, in seconds to 1,000 images and peak memory:
 
 embed   `embed_cached`, as `miniclip embed` and `search` without an index do; vectors are cached
 shards  `embed_shards`, as `miniclip embed -o FOLDER/` does
+driver  the part of it that the first computer of a cluster does alone
 index   `Index.sync` of a new index; again: the same, when nothing has changed
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import statistics
@@ -25,8 +27,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,8 @@ from PIL import Image
 
 from benchmarks.stores import image, some
 from miniclip import find_images
-from miniclip.bulk.batch import embed_here
+from miniclip.bulk.batch import BATCH as BULK
+from miniclip.bulk.batch import Batches, FarVectors, embed_here
 from miniclip.bulk.shards import embed_shards
 from miniclip.collection import Index
 from miniclip.index.address import Directory, InMilvus
@@ -140,6 +144,22 @@ def shards(count: int, own: Path, _dim: int) -> Result:
     return cost(count, lambda: embed_shards(encoder, places, str(own / "out"), embed_here(encoder)))
 
 
+def driver(count: int, own: Path, dim: int) -> Result:
+    """Run the first computer's part of `embed -o FOLDER/ --engine ray`: vectors come ready made."""
+    encoder = replace(FakeEncoder(), embedding_dim=dim)
+    rows = np.zeros((BULK, dim), dtype=np.float32)
+
+    def ready(batches: Batches) -> Iterator[FarVectors]:
+        for images in batches:
+            digests = tuple(hashlib.sha256(one.name.encode()).digest() for one in images)
+            yield FarVectors(tuple(range(len(images))), digests, rows[: len(images)], {})
+
+    places = [str(folder) for folder in folders(own, count)]
+    started = time.process_time()
+    result = cost(count, lambda: embed_shards(encoder, places, str(own / "out"), ready))
+    return result | {"cpu": 1e3 * (time.process_time() - started) / count}
+
+
 def index(count: int, own: Path, _dim: int) -> Result:
     encoder = FakeEncoder()
     with Index.open(few(own), encoder, directory=own / "warm") as collection:
@@ -187,6 +207,7 @@ def search(count: int, address: Directory | InMilvus, dim: int) -> Result:
 LEGS: dict[str, Callable[[int, Path, int], Result]] = {
     "embed": embed,
     "shards": shards,
+    "driver": driver,
     "index": index,
     "sqlite": sqlite,
     "milvus": milvus,
@@ -215,6 +236,7 @@ def describe(report: dict[str, Any]) -> str:
     for name, key, what in (
         ("embed", "seconds", "embed, s to 1,000 images"),
         ("shards", "seconds", "embed into shards, s to 1,000"),
+        ("driver", "cpu", "of it listing and writing, CPU s to 1,000"),
         ("index", "seconds", "index, s to 1,000"),
         ("index", "again", "index again, s to 1,000"),
         ("embed", "megabytes", "embed, peak MB"),
