@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miniclip.audit.homogeneity import holm
 from miniclip.audit.parity import Gap, adjusted, gaps_of, worst_of
 from miniclip.audit.rates import Rate, by_subgroup, cells_of, wilson
 from miniclip.metrics import Interval
@@ -136,8 +135,3 @@ def test_the_interval_of_a_share_is_that_of_scipy() -> None:
 
     theirs = stats.binomtest(36, 40).proportion_ci(method="wilson")
     assert Interval(float(low), float(high)) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]

@@ -49,15 +49,6 @@ def homogeneity_p(
     return [float(count) / (permutations + 1) for count in as_uneven]
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p values so that all alarms at 0.05 are right in 95 of 100 audits (Holm 1979)."""
-    order = np.argsort(p, kind="stable")
-    steps = np.asarray(p)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted.tolist()
-
-
 def _totals(cells: Cells, dealt: NDArray[np.int64], subgroups: int) -> Array:
     """Sum cells by subgroup in each deal: (r, U) -> (r, G, K, 6)."""
     deals, count = dealt.shape

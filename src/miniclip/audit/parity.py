@@ -16,7 +16,7 @@ import numpy as np
 
 from miniclip.arrays import IntArray
 from miniclip.audit.answers import Answers
-from miniclip.audit.homogeneity import PERMUTATIONS, holm, homogeneity_p
+from miniclip.audit.homogeneity import PERMUTATIONS, homogeneity_p
 from miniclip.audit.rates import (
     Array,
     Ends,
@@ -28,6 +28,7 @@ from miniclip.audit.rates import (
     simultaneous,
 )
 from miniclip.metrics import Interval
+from miniclip.probe.comparison import holm
 from miniclip.probe.intervals import Score
 
 SIGNIFICANT = 0.05
