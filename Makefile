@@ -51,5 +51,5 @@ $(DEMO)/.installed: pyproject.toml constraints.txt $(SOURCES)
 $(DEV)/.installed: pyproject.toml constraints.txt recipes/requirements.txt
 	@echo "== installing miniclip with every extra into $(DEV) (about 3 GB, once)"
 	@test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
-	@$(DEV)/bin/python $(PIP) -e '.[train,pull,openvino,milvus,ray,heic,dicom,parquet,watch,demo,dev]' -r recipes/requirements.txt
+	@$(DEV)/bin/python $(PIP) -e '.[train,pull,openvino,milvus,ray,heic,dicom,parquet,watch,demo,serve,dev]' -r recipes/requirements.txt
 	@touch $@

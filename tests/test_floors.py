@@ -42,6 +42,7 @@ HOMES_OF = {
     "huggingface_hub": ("pull/hub.py",),
     **dict.fromkeys(TRAINING, ("train/",)),
     **dict.fromkeys(WEB, ("serve/",)),
+    "httpx": ("client.py",),
     "onnx": ("train/", "pull/", "share/", "quantize/"),
 }
 CODE_ON_LOAD = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

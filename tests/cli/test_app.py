@@ -18,6 +18,7 @@ VERBS = (
     *("transfer", "train", "export", "pull", "quantize", "share", "models", "evaluate", "embed"),
     "audit",
     "copy",
+    "serve",
     "robustness",
     "explain",
 )

@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 from miniclip import __version__
-from miniclip.cli import classify as classify_verb
 from miniclip.cli import (
     audit,
     copy,
@@ -29,6 +28,7 @@ from miniclip.cli import (
     train,
     transfer,
 )
+from miniclip.cli import classify as classify_verb
 from miniclip.cli import explain as explain_verb
 from miniclip.cli import fit as fit_verb
 from miniclip.cli import index as index_verb
@@ -37,6 +37,7 @@ from miniclip.cli import predict as predict_verb
 from miniclip.cli import pull as pull_verb
 from miniclip.cli import quantize as quantize_verb
 from miniclip.cli import robustness as robustness_verb
+from miniclip.cli import serve as serve_verb
 from miniclip.errors import MiniClipError
 
 app = typer.Typer(
@@ -69,6 +70,7 @@ app.command()(export.export)
 app.command()(pull_verb.pull)
 app.command()(share.share)
 app.command()(quantize_verb.quantize)
+app.command()(serve_verb.serve)
 app.command()(models.models)
 
 

@@ -1,0 +1,1 @@
+"""The server: one encoder, one process, many people at once. Needs the extra [serve]."""
