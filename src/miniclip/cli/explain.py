@@ -33,43 +33,51 @@ class Method(StrEnum):
     rise = "rise"
 
 
+Picture = Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture.", show_default=False)]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="MAP.png", help="Where the map goes.", show_default=False
+    ),
+]
+Text = Annotated[
+    str | None,
+    typer.Option("--text", metavar="TEXT", help="Explain the similarity to this text."),
+]
+Model = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="MODEL", help="Explain a class of this fitted model."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--class", metavar="CLASS", help="Which class. Default: the likeliest one."),
+]
+HowDrawn = Annotated[
+    Method, typer.Option(help="Cover and show patches, cover patches alone, or random parts.")
+]
+HowLaid = Annotated[View, typer.Option(help="How the map is laid over the picture.")]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="Also draw maps of the model with shuffled weights, once for each model.",
+    ),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Also write a report page.")
+]
+
+
 def explain(
-    image: Annotated[
-        Path, typer.Argument(metavar="IMAGE", help="The picture.", show_default=False)
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", metavar="MAP.png", help="Where the map goes.", show_default=False
-        ),
-    ],
-    text: Annotated[
-        str | None,
-        typer.Option("--text", metavar="TEXT", help="Explain the similarity to this text."),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="MODEL", help="Explain a class of this fitted model."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option("--class", metavar="CLASS", help="Which class. Default: the likeliest one."),
-    ] = None,
-    method: Annotated[
-        Method,
-        typer.Option(help="Cover and show patches, cover patches alone, or random parts."),
-    ] = Method.both,
-    view: Annotated[View, typer.Option(help="How the map is laid over the picture.")] = View.smooth,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check/--no-check",
-            help="Also draw maps of the model with shuffled weights, once for each model.",
-        ),
-    ] = True,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report page.")
-    ] = None,
+    image: Picture,
+    out: Out,
+    text: Text = None,
+    model: Model = None,
+    label: Label = None,
+    method: HowDrawn = Method.both,
+    view: HowLaid = View.smooth,
+    check: Check = True,
+    html: Html = None,
     seed: Annotated[int, typer.Option(min=0, help="Of whatever is drawn at random.")] = 0,
     bundle: options.Bundle = None,
     runtime: options.Runtime = None,
