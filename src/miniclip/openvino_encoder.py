@@ -84,6 +84,7 @@ class OpenvinoGraph(TowerGraph):
                 "INFERENCE_PRECISION_HINT": "bf16" if self.bfloat16 else "f32",
                 "INFERENCE_NUM_THREADS": self.threads * self.lanes,
                 "NUM_STREAMS": self.lanes,
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # small weights do not ask for rough products
             },
         )
         for _ in range(self.lanes):
