@@ -49,7 +49,7 @@ def strict() -> Iterator[Running]:
         max_bytes=200_000,
         max_pixels=10_000,
         head_seconds=0.5,
-        body_seconds=1.0,
+        body_seconds=3.0,
         requests=3,
         decoders=1,
     )
@@ -241,6 +241,8 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
 
 def test_a_decoder_that_is_killed_takes_one_request_along(strict: Running) -> None:
     """The one process is stopped so that a request waits for it, then killed."""
+    with Client(strict.url) as client:
+        assert client.embed([png("red")]).images
     (pid,) = strict.service.decoders.pids
     os.kill(pid, signal.SIGSTOP)
     failures: list[ServerError] = []
@@ -268,17 +270,18 @@ def test_a_decoder_that_is_killed_takes_one_request_along(strict: Running) -> No
 
 
 def test_a_decoder_that_hangs_is_replaced() -> None:
-    settings = Settings(port=0, decoders=1, decode_seconds=2)
+    settings = Settings(port=0, decoders=1, decode_seconds=4)
     with running(settings) as server, Client(server.url) as client:
         wait_until(lambda: client.embed([png("red")]).images)
         (pid,) = server.service.decoders.pids
         os.kill(pid, signal.SIGSTOP)
         found = client.embed([png("red")])
-        assert found.skipped[0].reason.startswith("decoding took longer than 2 s")
+        assert found.skipped[0].reason.startswith("decoding took longer than 4 s")
         wait_until(lambda: client.embed([png("red")]).images)
 
 
 def test_a_decoder_has_no_secrets_and_little_room(strict: Running) -> None:
+    wait_until(lambda: strict.service.decoders.pids)
     (pid,) = strict.service.decoders.pids
     limits = Path(f"/proc/{pid}/limits")
     if not limits.exists():
