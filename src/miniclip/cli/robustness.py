@@ -14,6 +14,7 @@ from miniclip.cli import options, output
 
 if TYPE_CHECKING:
     from miniclip.encoder import Encoder
+    from miniclip.evaluate.robustness.results import RobustnessResult
     from miniclip.evaluate.robustness.subjects import Caches, Draw, Subjects
     from miniclip.probe.model import ClassifierModel
 
@@ -137,11 +138,9 @@ def robustness(
         draw = Draw(images or 1 << 62, seed, partial(_spin, start))
         if models:
             columns = {
-                "group_regex": group_regex,
-                "group_column": group_column,
-                "image_column": image_column,
-                "label_column": label_column,
-            }
+                "group_regex": group_regex, "group_column": group_column,
+                "image_column": image_column, "label_column": label_column,
+            }  # fmt: skip
             subjects = _fitted(
                 data, models, caches, draw,
                 columns=columns, bundle=bundle, runtime=runtime, skip_unknown=skip_unknown,
@@ -171,6 +170,11 @@ def robustness(
         output.print_json(result.to_dict())
     else:
         print(result)
+    _warn(result, place, strict=strict)
+
+
+def _warn(result: RobustnessResult, place: Path, *, strict: bool) -> None:
+    """Say where vectors are kept, what makes the figures doubtful, and what was left out."""
     if result.computed:
         size = place.stat().st_size / 1e6
         output.note(f"the vectors are kept in {place} ({size:,.0f} MB); delete it when done")

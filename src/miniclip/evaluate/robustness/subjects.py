@@ -111,14 +111,8 @@ def fitted_subjects(
     warning says so. Raises ConfigError for models that know different classes, DatasetError for
     classes that they do not know, MissingExtraError for heads that only torch can fit again.
     """
-    first = next(iter(models.values()))
-    for name, model in models.items():
-        if {spelling(one) for one in model.classes} != {spelling(one) for one in first.classes}:
-            raise ConfigError(
-                f"{name} knows the classes {', '.join(model.classes[:5])}, and the first model "
-                f"{', '.join(first.classes[:5])}; compare models of the same classes"
-            )
-    splits, strangers = match_classes(splits, first.classes, skip_unknown=skip_unknown)
+    classes = _shared_classes(models)
+    splits, strangers = match_classes(splits, classes, skip_unknown=skip_unknown)
     draw.say("reading files")
     content_of = _contents(splits.labelled.sources, caches.whole)
     at_hand = set(content_of.values())
@@ -176,6 +170,18 @@ def fitted_subjects(
     units = _labelled_units(prepared, chosen, (*strangers, *prepared.skipped), left_out)
     units = replace(units, warnings=(*units.warnings, *warnings))
     return _subjects(contestants, units, prepared.table.contents, caches, draw, judged_by=judged_by)
+
+
+def _shared_classes(models: Mapping[str, ClassifierModel]) -> tuple[str, ...]:
+    """Return the classes of the first model. ConfigError when another knows others."""
+    first = next(iter(models.values()))
+    for name, model in models.items():
+        if {spelling(one) for one in model.classes} != {spelling(one) for one in first.classes}:
+            raise ConfigError(
+                f"{name} knows the classes {', '.join(model.classes[:5])}, and the first model "
+                f"{', '.join(first.classes[:5])}; compare models of the same classes"
+            )
+    return first.classes
 
 
 def zeroshot_subjects(
