@@ -162,15 +162,19 @@ def robustness(
             start=start,
         )
         if html:
-            from miniclip.report.robustness import write_robustness_page
-
-            pictures = next(iter(subjects.pictures.values()))
-            write_robustness_page(html, result, pictures=pictures, command=output.command_line())
+            _write_page(html, result, subjects)
     if json:
         output.print_json(result.to_dict())
     else:
         print(result)
     _warn(result, place, strict=strict)
+
+
+def _write_page(path: Path, result: RobustnessResult, subjects: Subjects) -> None:
+    from miniclip.report.robustness import write_robustness_page
+
+    pictures = next(iter(subjects.pictures.values()))
+    write_robustness_page(path, result, pictures=pictures, command=output.command_line())
 
 
 def _warn(result: RobustnessResult, place: Path, *, strict: bool) -> None:
