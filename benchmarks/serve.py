@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -46,7 +46,7 @@ class Load:
     batching: bool
     idle_seconds: float
     statuses: Counter[str] = field(default_factory=Counter)
-    text_seconds: list[float] = field(default_factory=list, repr=False)
+    text_seconds: list[float] = field(default_factory=list)
     images: int = 0
     seconds: float = 0.0
     early_bytes: int = 0
@@ -57,7 +57,13 @@ class Load:
         ordered = self.text_seconds or [0.0, 0.0]
         cuts = quantiles(ordered, n=100) if len(ordered) > 1 else ordered * 99
         return {
-            **{name: value for name, value in asdict(self).items() if name != "text_seconds"},
+            "batching": self.batching,
+            "idle_seconds": self.idle_seconds,
+            "statuses": dict(self.statuses),
+            "images": self.images,
+            "seconds": self.seconds,
+            "early_bytes": self.early_bytes,
+            "late_bytes": self.late_bytes,
             "texts": len(self.text_seconds),
             "text_median_seconds": median(ordered),
             "text_p99_seconds": cuts[98],
