@@ -24,10 +24,10 @@ _FROST_SIDE = 512  # pixels of a drawn window, of which pictures see a part
 # Of each window: mean R, G, B in levels; how far each channel follows the ice; log10 of the power
 # of the ice at the frequencies below, in levels squared per cycle; how unevenly the ice lies.
 _FREQUENCIES = (0.003, 0.011, 0.022, 0.044, 0.088, 0.177, 0.354)  # cycles per pixel
-_DARK = ((78, 149, 166), (1.4, 0.83, 0.79), (6.2, 4.6, 3.7, 3.0, 2.6, 2.4, 1.7), 0.2)
-_WHITE = ((198, 203, 212), (1.0, 1.0, 1.0), (6.0, 4.5, 4.1, 3.8, 3.2, 2.7, 1.8), 0.2)
-_GREY = ((142, 157, 169), (1.0, 1.0, 1.0), (6.0, 4.4, 4.2, 3.9, 3.5, 3.1, 2.3), 0.75)
-_DEEP = ((104, 115, 127), (1.0, 1.0, 1.0), (6.4, 5.2, 4.9, 4.3, 3.7, 3.1, 2.4), 0.5)
+_DARK = ((78, 149, 166), (1.4, 0.83, 0.79), (6.2, 4.6, 3.7, 3.0, 2.6, 2.4, 1.55), 0.2)
+_WHITE = ((198, 203, 212), (1.0, 1.0, 1.0), (6.0, 4.5, 4.1, 3.8, 3.2, 2.7, 1.6), 0.2)
+_GREY = ((142, 157, 169), (1.0, 1.0, 1.0), (6.0, 4.4, 4.2, 3.9, 3.5, 3.1, 1.9), 0.75)
+_DEEP = ((104, 115, 127), (1.0, 1.0, 1.0), (6.4, 5.2, 4.9, 4.3, 3.7, 3.1, 2.1), 0.5)
 _WINDOWS = (_DARK, _WHITE, _WHITE, _GREY, _DEEP)
 
 
