@@ -13,6 +13,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Self
 
+import numpy as np
+
 from miniclip.arrays import FloatArray
 from miniclip.atomic import replacing
 from miniclip.bundle import PARITY_FILE, Bundle
@@ -32,6 +34,10 @@ try:
     import openvino as ov
 except ImportError as error:
     raise MissingExtraError("the runtime openvino", "openvino") from error
+
+# The first array that OpenVINO ever sees takes a lock inside it; two threads that brought theirs at
+# once would wait for each other for ever.
+ov.Tensor(np.zeros(1, dtype=np.float32))
 
 _ELEMENTS = {"f32": "tensor(float)", "i64": "tensor(int64)", "i32": "tensor(int32)"}
 
