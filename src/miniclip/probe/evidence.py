@@ -163,9 +163,7 @@ def _doubts(prepared: Prepared, learnt: Learnt, judged: Judged) -> tuple[LabelDo
             predicted_probability=image.probability,
         )
         for place in label_doubts(judged.probabilities, labels).tolist()
-        for image in [
-            held_out_image(prepared, int(learnt.rows[place]), judged, place, fold=0)
-        ]
+        for image in [held_out_image(prepared, int(learnt.rows[place]), judged, place, fold=0)]
     )
 
 
