@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import compose
+from onnx import compose, helper
 from onnx.utils import Extractor
 
 from miniclip.arrays import FloatArray, unit_rows
@@ -45,7 +45,7 @@ def export_tuned(
     graph = _with_projection(
         trunk_graph(looks, looks.tower.image_spec.side),
         onnx.load(bundle.path(IMAGE_FILE)),
-        has_textures=bool(textures),  # which are left behind
+        pooled if textures else None,  # the textures are left behind
     )
     manifest = replace(
         bundle.manifest,
@@ -78,14 +78,15 @@ def export_tuned(
 
 
 def _with_projection(
-    tower: onnx.ModelProto, old: onnx.ModelProto, *, has_textures: bool
+    tower: onnx.ModelProto, old: onnx.ModelProto, projected: int | None
 ) -> onnx.ModelProto:
     """Put what the old image graph makes of features behind the graph of a tower.
 
-    tower: `pixels` to `output`. ExportError when the old graph hides its projection.
+    tower: `pixels` to `output`. projected: how many of the old features are projected, where
+    others follow them. ExportError when the old graph hides its projection.
     """
     try:
-        pooled = _pooled(old.graph) if has_textures else _FEATURES
+        pooled = _FEATURES if projected is None else _pooled(old.graph, projected)
         projection = Extractor(old).extract_model([pooled], [_EMBEDDING])
         joined = compose.merge_models(
             compose.add_prefix(tower, "tower/"),
@@ -104,10 +105,13 @@ def _with_projection(
     return joined
 
 
-def _pooled(graph: onnx.GraphProto) -> str:
+def _pooled(graph: onnx.GraphProto, width: int) -> str:
     """Name the features that are projected, of a graph that puts textures behind them."""
     joined = next(node for node in graph.node if _FEATURES in node.output)
     name: str = joined.input[0]
+    if all(value.name != name for value in graph.value_info):  # files may not say the shape
+        shape = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", width])
+        graph.value_info.append(shape)
     return name
 
 
