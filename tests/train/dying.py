@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from miniclip.cli import main
@@ -36,6 +37,8 @@ def killed_once_as_a_command(arguments: tuple[str, ...]) -> int:
         main(list(arguments))
     except SystemExit as end:
         return int(end.code or 0)
+    finally:
+        sys.stdout.flush()  # the agent may be done before this process has ended
     return 0
 
 

@@ -103,3 +103,13 @@ def test_an_equal_cost_stays_near_the_start() -> None:
         learner, weights_of(learner), (1.0, 0.5), Judge([ROWS], LABELS, torch.device("cpu"))
     )
     assert chosen.alpha == 0.5
+
+
+def test_each_mean_is_judged_by_its_own_weights_in_bf16_too() -> None:
+    """Autocast keeps the weights that it has cast, as they were when it first met them."""
+    learner, start = student(1.0), weights_of(student(1.0))
+    start["head.weight"].mul_(-1)  # right becomes wrong
+    judge = Judge([ROWS], LABELS, torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        chosen = choose_interpolation(learner, start, (0.0, 1.0), judge)
+    assert [judged.accuracy for judged in chosen.judgements.values()] == [0.25, 0.75]

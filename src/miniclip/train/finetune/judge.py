@@ -89,6 +89,7 @@ def set_interpolated(module: nn.Module, start: Weights, end: Weights, alpha: flo
     """
     for name, parameter in module.named_parameters():
         parameter.copy_(end[name] if alpha == 1 else torch.lerp(start[name], end[name], alpha))
+    torch.clear_autocast_cache()  # of what the weights were
 
 
 def choose_interpolation(
