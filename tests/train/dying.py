@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 from pathlib import Path
 
 from miniclip.cli import main
@@ -30,15 +30,18 @@ def always_killed(recipe: Recipe, output: Path, world: World) -> TrainingResult:
     return _train(recipe, output, world)
 
 
-def killed_once_as_a_command(arguments: tuple[str, ...]) -> int:
-    """Do what torchrun has its processes do, and die in the second one's third step."""
+def killed_once_as_a_command(arguments: tuple[str, ...], said: Path) -> int:
+    """Do what torchrun has its processes do, and die in the second one's third step.
+
+    said: a folder; what process N prints goes to N.txt, for processes may have any stdout.
+    """
     _die({0: 2}, Path(os.devnull))
-    try:
-        main(list(arguments))
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.stdout.flush()  # the agent may be done before this process has ended
+    path = said / f"{os.environ['RANK']}.txt"
+    with path.open("w") as stream, contextlib.redirect_stdout(stream):
+        try:
+            main(list(arguments))
+        except SystemExit as end:
+            return int(end.code or 0)
     return 0
 
 

@@ -200,13 +200,14 @@ def test_gradient_caching_learns_what_the_plain_batch_learns(
 
 
 def test_under_torchrun_only_the_first_process_speaks_and_a_restart_needs_no_resume(
-    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    recipe: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     arguments = ("train", str(recipe), "-o", str(run), "--json", "--set", "train.passes=1")
-    command = partial(killed_once_as_a_command, arguments)
+    command = partial(killed_once_as_a_command, arguments, tmp_path)
     assert run_processes(command, processes=2, restarts=1) == 0
-    assert json.loads(capfd.readouterr().out)["steps"] == 4
+    assert json.loads((tmp_path / "0.txt").read_text())["steps"] == 4
+    assert not (tmp_path / "1.txt").read_text()
     assert [step for step, _ in losses(run)] == ["1", "2", "3", "4"]
 
 
