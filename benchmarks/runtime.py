@@ -20,18 +20,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.embed import demo_photos, in_turns, positive, ratio_in_turns
+from benchmarks.matrix_products import gemm_limits
 from benchmarks.runtime_models import Models, make_models
 from miniclip import ImageSource, embed_all, find_images
 from miniclip.arrays import FloatArray, unit_rows
@@ -44,12 +42,10 @@ from miniclip.openvino_encoder import OpenvinoEncoder
 from miniclip.preprocess import preprocess
 
 GFLOP_AN_IMAGE = 8.8  # multiplications and additions of the image tower
-GEMM = (1600, 768, 3072)  # rows, inner, columns: the widest product of the tower, for 32 images
 BATCH = 32
 CAPTIONS = 256
 
 Leg = Callable[[], Any]
-Precision = str
 
 
 def main() -> None:
@@ -238,64 +234,6 @@ def fastembed_photos(models: Models, paths: Sequence[Path], threads: int) -> Leg
         "Qdrant/clip-ViT-B-32-vision", threads=threads, specific_model_path=str(models.fastembed)
     )
     return lambda: list(model.embed(list(map(str, paths)), batch_size=BATCH))
-
-
-def gemm_limits(threads: int) -> dict[Precision, float]:
-    """Billions of operations a second in one product of matrices: the best library, best turn."""
-    import torch
-
-    torch.set_num_threads(threads)
-    rows, inner, columns = GEMM
-    one, other = torch.randn(rows, inner), torch.randn(inner, columns)
-    halves = one.bfloat16(), other.bfloat16()
-    legs: dict[str, list[Leg]] = {
-        "float32": [lambda: one @ other, product_in_onnxruntime("MatMul", threads)],
-        "bfloat16": [lambda: halves[0] @ halves[1]],
-        "int8": [product_in_onnxruntime("MatMulInteger", threads)],
-    }
-    operations = 2 * rows * inner * columns / 1e9
-    return {
-        precision: round(operations / min(best_of(leg) for leg in several), 1)
-        for precision, several in legs.items()
-    }
-
-
-def product_in_onnxruntime(kind: str, threads: int) -> Leg:
-    """Prepare one product in float32 or in integers of 8 bits."""
-    rows, inner, columns = GEMM
-    random = np.random.default_rng(0)
-    if kind == "MatMul":
-        given: Any = random.normal(size=(rows, inner)).astype(np.float32)
-        weight: Any = random.normal(size=(inner, columns)).astype(np.float32)
-        types = TensorProto.FLOAT, TensorProto.FLOAT
-    else:
-        given = random.integers(0, 256, (rows, inner), dtype=np.uint8)
-        weight = random.integers(-127, 128, (inner, columns), dtype=np.int8)
-        types = TensorProto.UINT8, TensorProto.INT32
-    graph = helper.make_graph(
-        [helper.make_node(kind, ["x", "w"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", types[0], [rows, inner])],
-        [helper.make_tensor_value_info("y", types[1], [rows, columns])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    session_options = ort.SessionOptions()
-    session_options.intra_op_num_threads = threads
-    session = ort.InferenceSession(model.SerializeToString(), session_options)
-    return lambda: session.run(None, {"x": given})
-
-
-def best_of(leg: Leg, seconds: float = 1.0) -> float:
-    """Seconds of the fastest call."""
-    leg()
-    best, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        started = time.perf_counter()
-        leg()
-        best = min(best, time.perf_counter() - started)
-    return best
 
 
 def captions() -> list[str]:
