@@ -39,9 +39,10 @@ HOMES_OF = {
     "openvino": ("openvino_encoder.py",),
     "ray": ("cluster.py",),
     **dict.fromkeys(("grpc", "milvus_lite", "pymilvus"), ("index/milvus_connection.py",)),
+    "gradio": ("serve/pages/",),
     "huggingface_hub": ("pull/hub.py",),
     **dict.fromkeys(TRAINING, ("train/",)),
-    **dict.fromkeys(WEB, ("serve/",)),
+    **dict.fromkeys(WEB - {"gradio"}, ("serve/",)),
     "httpx": ("client.py",),
     "onnx": ("train/", "pull/", "share/", "quantize/"),
 }
@@ -54,12 +55,15 @@ Rule = Callable[[Modules], list[str]]
 
 
 def read_drawing(text: str) -> dict[str, int]:
-    """Place ("bundle.py", "index/") -> floor, from the fenced drawing under "The floors"."""
+    """Place ("bundle.py", "index/") -> floor, from the fenced drawing under "The floors".
+
+    A part of a package on a higher floor than the rest is drawn above it: the first line counts.
+    """
     block = text.split("## The floors")[1].split("```")[1]
     floors: dict[str, int] = {}
     floor = 0
     for line in block.strip("\n").splitlines():
-        drawn = re.match(r"(\d| ) (\w+(?:\.py|/)) ", line)
+        drawn = re.match(r"(\d| ) (\w+(?:/\w+)*(?:\.py|/)) ", line)
         assert drawn, f"cannot read this line of the drawing: {line!r}"
         floor = int(drawn[1]) if drawn[1] != " " else floor
         assert drawn[2] not in floors, f"{drawn[2]} is drawn twice"

@@ -67,6 +67,7 @@ def running(
     models: dict[str, ClassifierModel] | None = None,
     credentials: Credentials | None = None,
     place: Path = Path(),
+    pages: bool = False,
 ) -> Iterator[Running]:
     """Run a server with these parts as long as the block lasts."""
     metrics = Metrics()
@@ -75,7 +76,12 @@ def running(
     )
     answers = threading.Event()
     with listen(settings) as listener:
-        server = Server(create_app(service, credentials, metrics), settings, answers.set)
+        app = create_app(service, credentials, metrics)
+        if pages:
+            from miniclip.serve.pages import mount  # noqa: PLC0415 - slow to load
+
+            mount(app, service)
+        server = Server(app, settings, answers.set)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
