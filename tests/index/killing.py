@@ -16,19 +16,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from miniclip.arrays import FloatArray, unit_rows
 from miniclip.errors import StoreError
-from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import Known, Model, NewImage
+from tests.index.store_kinds import AnyStore, Home
 
 PHOTOS, VERSIONS, DIM, BATCH = 160, 3, 32, 8
 GRAPH_FROM = 100
@@ -37,6 +36,30 @@ MODEL = Model("k" * 64, "killed-model", DIM)
 # Processes that begin with all this imported, and share no connection with the tests.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """An index of imagined photos; other processes can be told."""
+
+    home: Home
+    photos: int = PHOTOS
+
+    def open(self, *, write: bool = False) -> AnyStore:
+        """Open the index with the model."""
+        store = self.home.open(write=write, **({"graph_from": GRAPH_FROM} if write else {}))
+        store.use_model(MODEL)
+        return store
+
+    def step_to(self, round_: int) -> None:
+        """Open the index and bring it in step with a round."""
+        with self.open(write=True) as store:
+            step_to(store, self.folder(round_))
+
+    def folder(self, round_: int) -> dict[str, NewImage]:
+        """Which photos lie where: some come, go, move and change from round to round."""
+        images = (_photo(photo, round_) for photo in range(self.photos))
+        return {image.path: image for image in images if image}
 
 
 @lru_cache(maxsize=1)
@@ -50,30 +73,21 @@ def content(photo: int, version: int) -> bytes:
     return hashlib.sha256(f"{photo}:{version}".encode()).digest()
 
 
-def folder(round_: int) -> dict[str, NewImage]:
-    """Which photos lie where: some come, go, move and change from round to round."""
-    images = {}
-    for photo in range(PHOTOS):
-        chance = np.random.default_rng((photo, round_ // 2))  # every second round changes nothing
-        gone, version, moves = (
-            chance.random() < 0.2,
-            int(chance.integers(VERSIONS)),
-            chance.random(),
-        )
-        if gone:
-            continue
-        path = f"{int(moves * 4)}/photo {photo}.jpg" if moves < 0.5 else f"photo {photo}.jpg"
-        images[path] = NewImage(
-            path=path,
-            content=content(photo, version),
-            size=photo,
-            mtime_ns=version,
-            captions=(f"photo {photo}", f"version {version}"),
-        )
-    return images
+def _photo(photo: int, round_: int) -> NewImage | None:
+    chance = np.random.default_rng((photo, round_ // 2))  # every second round changes nothing
+    gone, version, moves = chance.random() < 0.2, int(chance.integers(VERSIONS)), chance.random()
+    if gone:
+        return None
+    return NewImage(
+        path=f"{int(moves * 4)}/photo {photo}.jpg" if moves < 0.5 else f"photo {photo}.jpg",
+        content=content(photo, version),
+        size=photo,
+        mtime_ns=version,
+        captions=(f"photo {photo}", f"version {version}"),
+    )
 
 
-def step_to(store: SqliteStore, images: dict[str, NewImage]) -> None:
+def step_to(store: AnyStore, images: dict[str, NewImage]) -> None:
     """Bring the index in step, as a synchronisation does."""
     known = {entry.place.path: entry for entry in store.known()}
     vanished = {path: entry for path, entry in known.items() if path not in images}
@@ -111,30 +125,28 @@ def text_vector(text: str) -> FloatArray:
 # Processes
 
 
-def write_forever(directory: Path, round_: int, said: Connection) -> None:
+def write_forever(index: Imagined, round_: int, said: Connection) -> None:
     """Go through rounds from this one on until killed, saying when each begins and has ended."""
     said.send(("opening", round_))
     try:
-        with SqliteStore.open(directory, write=True, graph_from=GRAPH_FROM) as store:
-            store.use_model(MODEL)
+        with index.open(write=True) as store:
             while True:
                 said.send(("begun", round_))
-                step_to(store, folder(round_))
+                step_to(store, index.folder(round_))
                 said.send(("ended", round_))
                 round_ += 1
     except StoreError as error:
         said.send(("refused", str(error)))
 
 
-def read_forever(directory: Path, said: Connection) -> None:
+def read_forever(index: Imagined, said: Connection) -> None:
     """Search until told to stop, now with one open store, now with a fresh one; report errors."""
     searches = 0
     rng = np.random.default_rng(os.getpid())
     contents = list(vector_of())
     try:
         while not said.poll():
-            with SqliteStore.open(directory) as store:
-                store.use_model(MODEL)
+            with index.open() as store:
                 for _ in range(20):
                     wanted = contents[rng.integers(len(contents))]
                     check_search(store, wanted)
@@ -145,7 +157,7 @@ def read_forever(directory: Path, said: Connection) -> None:
         raise
 
 
-def check_search(store: SqliteStore, wanted: bytes) -> None:
+def check_search(store: AnyStore, wanted: bytes) -> None:
     """Search for a content: whoever is found has the vector of one of its photo's versions."""
     found = store.nearest(vector_of()[wanted], top=5)
     cosines = {hit.id: hit.cosine for hit in found}
@@ -180,12 +192,12 @@ class Reader:
 
 
 @contextmanager
-def readers(directory: Path, count: int) -> Iterator[list[Reader]]:
+def readers(index: Imagined, count: int) -> Iterator[list[Reader]]:
     """Let processes search in the background."""
     started = []
     for _ in range(count):
         ours, theirs = _FORKS.Pipe()
-        process = _FORKS.Process(target=read_forever, args=(directory, theirs), daemon=True)
+        process = _FORKS.Process(target=read_forever, args=(index, theirs), daemon=True)
         process.start()
         started.append(Reader(process, ours))
     try:
@@ -196,9 +208,11 @@ def readers(directory: Path, count: int) -> Iterator[list[Reader]]:
             reader.process.join()
 
 
-def die_behind(directory: Path, round_: int, module: str, name: str, calls: int) -> None:
+def die_behind(index: Imagined, round_: int, module: str, name: str, calls: int) -> None:
     """Go through a round, and die as soon as a function of a module has been called so often."""
-    original, left = getattr(import_module(module), name), calls
+    *owners, own = name.split(".")
+    owner = reduce(getattr, owners, import_module(module))
+    original, left = getattr(owner, own), calls
 
     def last_call(*arguments: Any, **options: Any) -> Any:
         nonlocal left
@@ -208,15 +222,14 @@ def die_behind(directory: Path, round_: int, module: str, name: str, calls: int)
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    setattr(import_module(module), name, last_call)
-    with SqliteStore.open(directory, write=True, graph_from=GRAPH_FROM) as store:
-        store.use_model(MODEL)
-        step_to(store, folder(round_))
+    with index.open(write=True) as store:
+        setattr(owner, own, last_call)
+        step_to(store, index.folder(round_))
 
 
-def write_and_die(directory: Path, round_: int, module: str, name: str, calls: int) -> int | None:
+def write_and_die(index: Imagined, round_: int, module: str, name: str, calls: int) -> int | None:
     """Let a process do that; return how it ended."""
-    arguments = (directory, round_, module, name, calls)
+    arguments = (index, round_, module, name, calls)
     writer = _FORKS.Process(target=die_behind, args=arguments, daemon=True)
     writer.start()
     writer.join(60)
@@ -235,10 +248,10 @@ class Killed(NamedTuple):
     refused: str | None
 
 
-def write_and_kill(directory: Path, round_: int, seconds: float) -> Killed:
+def write_and_kill(index: Imagined, round_: int, seconds: float) -> Killed:
     """Write from a round on, and kill -9 some seconds after it has begun to open the index."""
     ours, theirs = _FORKS.Pipe(duplex=False)
-    writer = _FORKS.Process(target=write_forever, args=(directory, round_, theirs), daemon=True)
+    writer = _FORKS.Process(target=write_forever, args=(index, round_, theirs), daemon=True)
     writer.start()
     theirs.close()
     said: dict[str, Any] = {}
@@ -259,13 +272,12 @@ def write_and_kill(directory: Path, round_: int, seconds: float) -> Killed:
 # What must be true
 
 
-def check_whole(directory: Path, ended: int, begun: int) -> None:
+def check_whole(index: Imagined, ended: int, begun: int) -> None:
     """After a kill: all that was done is there, once, with its own vector; no more than was begun.
 
     ended: the last round known to have ended; begun: the last that any writer has begun since.
     """
-    with SqliteStore.open(directory) as store:
-        store.use_model(MODEL)
+    with index.open(write=not index.home.many_processes) as store:
         known = list(store.known())
         ids = [entry.id for entry in known if entry.embedded]
         rows = store.vectors(ids)
@@ -276,7 +288,7 @@ def check_whole(directory: Path, ended: int, begun: int) -> None:
     for entry, row in zip(known, rows, strict=True):
         assert row @ vector_of()[entry.content] > 0.999, f"{entry} has the vector of another"
     held = {entry.place.path: entry.content for entry in known}
-    states = [folder(round_) for round_ in range(ended, begun + 1)]
+    states = [index.folder(round_) for round_ in range(ended, begun + 1)]
     for path, found in held.items():
         assert any(path in state and state[path].content == found for state in states), path
     for path, image in states[0].items():

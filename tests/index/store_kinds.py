@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pytest
 
@@ -19,9 +18,23 @@ AnyStore = SqliteStore | MilvusStore
 
 @dataclass(frozen=True)
 class Home:
-    """Where a store of one kind lies. open: for writing, if it is told write=True."""
+    """Where a store of one kind lies; other processes can be told.
 
-    open: Callable[..., AnyStore]
+    many_processes: whether several have it open at once, and readers see nothing of a killed writer
+    before the next writer has tidied up.
+    """
+
+    directory: Path
+    many_processes: ClassVar[bool] = True
+
+    @classmethod
+    def in_(cls, directory: Path) -> Self:
+        """Name a place; the test is skipped where what runs this kind is not installed."""
+        return cls(directory)
+
+    def open(self, **options: Any) -> AnyStore:
+        """Open the store, for writing if it is told write=True."""
+        raise NotImplementedError
 
     def read(self, model: Model = BEACH) -> AnyStore:
         """Open for reading with a model."""
@@ -30,21 +43,26 @@ class Home:
         return store
 
 
-def sqlite(directory: Path) -> Home:
-    def opened(**options: Any) -> SqliteStore:
-        return SqliteStore.open(directory / "index", **options)
+class SqliteHome(Home):
+    """In SQLite."""
 
-    return Home(opened)
-
-
-def milvus_lite(directory: Path) -> Home:
-    pytest.importorskip("pymilvus")
-    pytest.importorskip("milvus_lite")
-
-    def opened(*, graph_from: int = 0, **options: Any) -> MilvusStore:
-        return MilvusStore.open(str(directory / "index.db"), "photos", **options)
-
-    return Home(opened)
+    def open(self, **options: Any) -> SqliteStore:
+        return SqliteStore.open(self.directory / "index", **options)
 
 
-KINDS: dict[str, Callable[[Path], Home]] = {"sqlite": sqlite, "milvus-lite": milvus_lite}
+class MilvusLiteHome(Home):
+    """In Milvus Lite, which has no graph."""
+
+    many_processes = False
+
+    @classmethod
+    def in_(cls, directory: Path) -> Self:
+        pytest.importorskip("pymilvus")
+        pytest.importorskip("milvus_lite")
+        return super().in_(directory)
+
+    def open(self, *, graph_from: int = 0, **options: Any) -> MilvusStore:
+        return MilvusStore.open(str(self.directory / "index.db"), "photos", **options)
+
+
+KINDS: dict[str, type[Home]] = {"sqlite": SqliteHome, "milvus-lite": MilvusLiteHome}

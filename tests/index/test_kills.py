@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,46 +22,59 @@ import pytest
 from miniclip.errors import StoreError
 from miniclip.index.sqlite_store import SqliteStore
 from tests.index.killing import (
-    GRAPH_FROM,
-    MODEL,
+    Imagined,
     check_whole,
-    folder,
     readers,
-    step_to,
     write_and_die,
     write_and_kill,
 )
+from tests.index.store_kinds import KINDS, SqliteHome
 
 KILLS = int(os.environ.get("MINICLIP_KILLS", "12"))
 FULL_DISKS = KILLS if "MINICLIP_KILLS" in os.environ else 6
-LONGEST_SECONDS = 0.4  # a round takes about half of that
+FEW = KILLS if "MINICLIP_KILLS" in os.environ else 3  # of a store that takes seconds to open
+FEW_PHOTOS = 24
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
 
 
-def first_round(directory: Path) -> None:
-    with SqliteStore.open(directory, write=True, graph_from=GRAPH_FROM) as store:
-        store.use_model(MODEL)
-        step_to(store, folder(0))
+def begin(index: Imagined) -> float:
+    """Make the index; return how many seconds may pass until a writer is killed."""
+    started = time.perf_counter()
+    index.step_to(0)
+    return 2 * (time.perf_counter() - started)
 
 
-def test_a_writer_killed_at_any_moment_harms_nothing(tmp_path: Path) -> None:
-    rng = np.random.default_rng(KILLS)
-    first_round(tmp_path)
-    ended, begun = 0, 0
-    with readers(tmp_path, 2) as watching:
-        for _ in range(KILLS):
-            killed = write_and_kill(tmp_path, begun + 1, rng.random() * LONGEST_SECONDS)
-            assert killed.refused is None
-            ended, begun = killed.ended or ended, killed.begun
-            check_whole(tmp_path, ended, begun)
+def test_a_writer_killed_at_any_moment_harms_nothing_and_no_reader_notices(tmp_path: Path) -> None:
+    index = Imagined(SqliteHome(tmp_path))
+    longest = begin(index)
+    with readers(index, 2) as watching:
+        begun = kill(index, KILLS, longest)
         searches = [reader.stop() for reader in watching]
     assert min(searches) > KILLS
 
-    with SqliteStore.open(tmp_path, write=True, graph_from=GRAPH_FROM) as store:
-        store.use_model(MODEL)
-        step_to(store, folder(begun))
-    check_whole(tmp_path, begun, begun)
+    index.step_to(begun)
+    check_whole(index, begun, begun)
+
+
+def test_a_writer_to_milvus_lite_killed_at_any_moment_harms_nothing(tmp_path: Path) -> None:
+    index = Imagined(KINDS["milvus-lite"].in_(tmp_path), FEW_PHOTOS)
+    begun = kill(index, FEW, begin(index))
+
+    index.step_to(begun)
+    check_whole(index, begun, begun)
+
+
+def kill(index: Imagined, times: int, longest: float) -> int:
+    """Kill writers, looking at what each has left; return the last round that one has begun."""
+    rng = np.random.default_rng(times)
+    ended, begun = 0, 0
+    for _ in range(times):
+        killed = write_and_kill(index, begun + 1, rng.random() * longest)
+        assert killed.refused is None
+        ended, begun = killed.ended or ended, killed.begun
+        check_whole(index, ended, begun)
+    return begun
 
 
 SEAMS = [
@@ -79,20 +93,40 @@ SEAMS = [
 ]
 
 
+LITE_SEAMS = [
+    ("miniclip.index.milvus_writer", "Writer._begin", 2),  # only the journal knows
+    ("miniclip.index.milvus_writer", "Writer._write_vectors", 2),  # nobody counts them
+    ("milvus_lite.storage.wal", "WAL.write_insert", 9),
+    ("milvus_lite.engine.flush", "write_data_file", 1),  # written, not named
+    ("milvus_lite.storage.manifest", "Manifest.save", 1),  # named, and still in the log
+]
+
+
 @pytest.mark.parametrize(("module", "name", "calls"), SEAMS, ids=str)
 def test_a_writer_killed_between_two_steps_harms_nothing(
     tmp_path: Path, module: str, name: str, calls: int
 ) -> None:
-    first_round(tmp_path)
+    index = Imagined(SqliteHome(tmp_path))
+    die_between(index, f"miniclip.index.{module}", name, calls)
 
-    assert write_and_die(tmp_path, 2, f"miniclip.index.{module}", name, calls) == -signal.SIGKILL
+    assert len(list((tmp_path / "index").glob("*.f16"))) == 2
 
-    check_whole(tmp_path, 0, 2)
-    with SqliteStore.open(tmp_path, write=True, graph_from=GRAPH_FROM) as store:
-        store.use_model(MODEL)
-        step_to(store, folder(2))
-    check_whole(tmp_path, 2, 2)
-    assert len([path for path in tmp_path.iterdir() if path.suffix == ".f16"]) == 2
+
+@pytest.mark.parametrize(("module", "name", "calls"), LITE_SEAMS, ids=str)
+def test_a_writer_to_milvus_lite_killed_between_two_steps_harms_nothing(
+    tmp_path: Path, module: str, name: str, calls: int
+) -> None:
+    die_between(Imagined(KINDS["milvus-lite"].in_(tmp_path), FEW_PHOTOS), module, name, calls)
+
+
+def die_between(index: Imagined, module: str, name: str, calls: int) -> None:
+    begin(index)
+
+    assert write_and_die(index, 2, module, name, calls) == -signal.SIGKILL
+
+    check_whole(index, 0, 2)
+    index.step_to(2)
+    check_whole(index, 2, 2)
 
 
 @pytest.fixture
@@ -116,16 +150,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_harms_nothing_and_once_there_is_room_it_goes_on(small_disk: Path) -> None:
     """The disk is filled up to a different brim each time; every second writer is also killed."""
-    index, filler = small_disk / "index", small_disk / "filler"
-    index.mkdir()
-    first_round(index)
+    index, filler = Imagined(SqliteHome(small_disk)), small_disk / "filler"
+    longest = begin(index)
     rng = np.random.default_rng(KILLS)
     ended, begun = 0, 0
     refusals: list[str] = []
     with readers(index, 1) as watching:
         for attempt in range(FULL_DISKS):
             fill(filler, spare=int(rng.integers(0, 96)) * 1024)
-            seconds = rng.random() * LONGEST_SECONDS if attempt % 2 else 2 * LONGEST_SECONDS
+            seconds = rng.random() * longest if attempt % 2 else 2 * longest
             killed = write_and_kill(index, begun + 1, seconds)
             refusals += [killed.refused] if killed.refused else []
             ended, begun = killed.ended or ended, killed.begun
@@ -136,9 +169,7 @@ def test_a_full_disk_harms_nothing_and_once_there_is_room_it_goes_on(small_disk:
     assert refusals
     assert [refusal for refusal in refusals if "free" not in refusal] == []
 
-    with SqliteStore.open(index, write=True, graph_from=GRAPH_FROM) as store:
-        store.use_model(MODEL)
-        step_to(store, folder(begun))
+    index.step_to(begun)
     check_whole(index, begun, begun)
 
 
@@ -151,25 +182,26 @@ def fill(filler: Path, *, spare: int) -> None:
 
 
 def test_an_index_on_a_disk_that_may_not_be_written_is_read(small_disk: Path) -> None:
-    first_round(small_disk)
-    before = {path.name for path in small_disk.iterdir()}
+    index = Imagined(SqliteHome(small_disk))
+    begin(index)
+    before = set(small_disk.rglob("*"))
     remounted = ["mount", "-o", "remount,ro", str(small_disk)]
     subprocess.run(remounted, check=True)
 
-    check_whole(small_disk, 0, 0)
+    check_whole(index, 0, 0)
     with pytest.raises(StoreError, match=r"Read-only file system"):
-        SqliteStore.open(small_disk, write=True)
+        index.open(write=True)
 
-    assert {path.name for path in small_disk.iterdir()} == before
+    assert set(small_disk.rglob("*")) == before
 
 
 def test_what_a_reader_without_room_for_a_lock_was_told_counts_only_if_no_one_wrote(
     small_disk: Path,
 ) -> None:
     """A writer comes between its question and its answer: it asks again."""
-    first_round(small_disk)
+    begin(Imagined(SqliteHome(small_disk)))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with SqliteStore.open(small_disk) as reader:
+    with SqliteStore.open(small_disk / "index") as reader:
         asked = 0
 
         def question(db: sqlite3.Connection) -> int:
@@ -178,7 +210,7 @@ def test_what_a_reader_without_room_for_a_lock_was_told_counts_only_if_no_one_wr
             (images,) = db.execute("SELECT count(*) FROM images").fetchone()
             if asked == 1:
                 subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-                with SqliteStore.open(small_disk, write=True) as writer:
+                with SqliteStore.open(small_disk / "index", write=True) as writer:
                     writer.delete(writer.ids())
             return int(images)
 

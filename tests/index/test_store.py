@@ -30,7 +30,7 @@ from tests.index.store_values import BEACH, CITY, DIM, image, vector, vectors
 @pytest.fixture(params=KINDS)
 def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("MINICLIP_HOME", str(tmp_path / "home"))
-    return KINDS[request.param](tmp_path)
+    return KINDS[request.param].in_(tmp_path)
 
 
 @pytest.fixture

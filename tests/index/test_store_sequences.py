@@ -152,7 +152,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.stack.enter_context(pytest.MonkeyPatch.context()).setenv(
             "MINICLIP_HOME", str(directory / "home")
         )
-        self.home = KINDS[self.kind](directory)
+        self.home = KINDS[self.kind].in_(directory)
         self.naive = Naive()
         self.model = BEACH
 
