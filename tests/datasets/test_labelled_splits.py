@@ -54,6 +54,25 @@ def test_split_folders_share_one_list_of_classes(tmp_path: Path) -> None:
     assert all(source.path and source.path.is_file() for source in splits.labelled.sources)
 
 
+@pytest.mark.parametrize(
+    "lines", ["n01=tench\nn02=cock\nn03=hen\nn99=stingray\n", "tench\ncock\nhen\n"]
+)
+def test_names_for_prompts_hold_for_all_parts(tmp_path: Path, lines: str) -> None:
+    """No part has all the classes, so the names of one part alone would not fit the list."""
+    make_photos(tmp_path, "d/train/n01/1.jpg", "d/train/n03/1.jpg", "d/test/n02/1.jpg")
+    make_photos(tmp_path, "d/test/n03/1.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text(lines)
+    splits = read_labelled_splits(tmp_path / "d", names)
+    assert splits.labelled.classes == ("tench", "cock", "hen")
+    assert by_name(splits) == {
+        "train/n01/1.jpg": ("tench", "train"),
+        "train/n03/1.jpg": ("hen", "train"),
+        "test/n02/1.jpg": ("cock", "test"),
+        "test/n03/1.jpg": ("hen", "test"),
+    }
+
+
 def test_a_class_called_train_beside_a_bus_is_a_class(tmp_path: Path) -> None:
     make_photos(tmp_path, "train/1.jpg", "bus/1.jpg")
     assert read_labelled_splits(tmp_path).labelled.classes == ("bus", "train")

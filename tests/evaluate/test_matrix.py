@@ -212,13 +212,16 @@ def test_tar_shards_and_split_folders_are_data_sets_too(folder: Path) -> None:
     (folder / "matrix.toml").write_text(
         'resamples = 9\nbundles = [{name = "one"}]\n[[data]]\nname = "tar"\n'
         'captions = "dev-{0..0}.tar"\n[[data]]\nname = "parts"\nlabelled = "parts"\n'
-        'tasks = ["zeroshot"]\n'
+        'labels = "names.txt"\ntasks = ["zeroshot"]\n'
     )
+    keys = sorted(path.name for path in (folder / "colours").iterdir())
+    (folder / "names.txt").write_text("".join(f"{key}=a {key} wall\n" for key in keys))
     result = run(folder)
     assert result.failed == ()
     tar, parts = (cell.result for cell in result.cells if cell.result)
     assert tar.figures["text_to_image_recall@1"].value == 1.0
     assert parts.protocol.startswith("40 images, 2 classes")  # of the test part alone
+    assert "a red wall" in str(parts)
 
 
 @pytest.mark.usefixtures("quick")

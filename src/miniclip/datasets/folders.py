@@ -92,7 +92,7 @@ def _read_folders(root: Path, labels: Path | None) -> LabelledImages:
             f"no images in {len(empty)} of {len(found)} class folders of {root}: "
             f"{', '.join(empty[:5])}; add images or remove the folder"
         )
-    classes, class_of = _class_names(list(found), labels)
+    classes, class_of = class_names(list(found), labels)
     return LabelledImages(
         name=root.resolve().name,
         sources=tuple(
@@ -145,7 +145,7 @@ def _read_table(table: Path, labels: Path | None, columns: Columns) -> LabelledI
             "paths are relative to the folder of the table"
         )
     keys = sorted(set(label_of.values()))
-    classes, class_of = _class_names(keys, labels)
+    classes, class_of = class_names(keys, labels)
     number_of = dict(zip(keys, class_of.tolist(), strict=True))
     return LabelledImages(
         name=table.stem,
@@ -156,8 +156,11 @@ def _read_table(table: Path, labels: Path | None, columns: Columns) -> LabelledI
     )
 
 
-def _class_names(keys: list[str], labels: Path | None) -> tuple[tuple[str, ...], IntArray]:
-    """Return the different names for prompts, and for each folder or label the number of its."""
+def class_names(keys: list[str], labels: Path | None) -> tuple[tuple[str, ...], IntArray]:
+    """Return C different names for prompts, and for each folder or label the number of its.
+
+    keys: folders or labels, sorted. labels: as for `read_labelled`, whose errors these are.
+    """
     names = _read_names(labels, keys) if labels else {key: key.replace("_", " ") for key in keys}
     number_of: dict[str, int] = {}
     numbers = [number_of.setdefault(names[key], len(number_of)) for key in keys]

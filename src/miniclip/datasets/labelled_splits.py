@@ -15,7 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miniclip.datasets.folders import PART_OF_NAME, LabelledImages, read_labelled
+from miniclip.datasets.folders import (
+    PART_OF_NAME,
+    LabelledImages,
+    class_names,
+    read_labelled,
+)
 from miniclip.datasets.rows import Columns, text_lines
 from miniclip.datasets.tables import header_of, read_table
 from miniclip.embed import Skipped
@@ -59,6 +64,7 @@ class LabelledSplits:
 
 def read_labelled_splits(
     data: Path,
+    labels: Path | None = None,
     *,
     group_regex: str | None = None,
     group_column: str | None = None,
@@ -68,23 +74,24 @@ def read_labelled_splits(
 ) -> LabelledSplits:
     """Read a data set for `miniclip fit` or to judge what it has fitted.
 
-    group_regex: searched for in each file's name, or in its path below `data` if the expression
-    holds a slash; what its first bracket matches, else all of the match, is the group. The columns
-    are those of a table, where they have unusual names. Raises DatasetError when nothing usable is
-    found or a split has an unknown name, ConfigError for an expression that fits no image.
+    labels: what classes are called in prompts, as for `read_labelled`. group_regex: searched for in
+    each file's name, or in its path below `data` if the expression holds a slash; what its first
+    bracket matches, else all of the match, is the group. The columns are those of a table, where
+    they have unusual names. Raises DatasetError when nothing usable is found or a split has an
+    unknown name, ConfigError for an expression that fits no image.
     """
     if os.path.isdir(data):
         for option, value in (("group_column", group_column), ("split_column", split_column)):
             if value is not None:
                 raise ConfigError(f"{option} is {value!r}, but {data} is a folder and no table")
-        splits = _read_folders(data)
+        splits = _read_folders(data, labels)
     else:
-        labelled = read_labelled(data, image_column=image_column, label_column=label_column)
+        labelled = read_labelled(data, labels, image_column=image_column, label_column=label_column)
         splits = _with_columns(labelled, data, image_column, group_column, split_column)
     return _grouped_by_name(splits, group_regex) if group_regex else splits
 
 
-def _read_folders(root: Path) -> LabelledSplits:
+def _read_folders(root: Path, labels: Path | None) -> LabelledSplits:
     try:
         folders = sorted(
             entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."
@@ -92,18 +99,20 @@ def _read_folders(root: Path) -> LabelledSplits:
     except OSError:
         folders = []  # `read_labelled` says why
     if not folders or any(folder.name.lower() not in PART_OF_NAME for folder in folders):
-        return _all_train(read_labelled(root))
-    return _joined(root, {folder: read_labelled(folder) for folder in folders})
+        return _all_train(read_labelled(root, labels))
+    return _joined(root, {folder: read_labelled(folder) for folder in folders}, labels)
 
 
-def _joined(root: Path, by_folder: Mapping[Path, LabelledImages]) -> LabelledSplits:
+def _joined(
+    root: Path, by_folder: Mapping[Path, LabelledImages], labels: Path | None
+) -> LabelledSplits:
     """Put the folders of a split data set together; a class may be missing in some of them."""
-    classes = tuple(sorted({name for part in by_folder.values() for name in part.classes}))
-    number_of = {name: number for number, name in enumerate(classes)}
-    labels = [
-        np.array([number_of[name] for name in part.classes])[part.labels]
-        for part in by_folder.values()
+    folder_of = [
+        source.name.partition("/")[0] for part in by_folder.values() for source in part.sources
     ]
+    keys = sorted(set(folder_of))
+    classes, class_of = class_names(keys, labels)
+    number_of = dict(zip(keys, class_of.tolist(), strict=True))
     labelled = LabelledImages(
         name=root.resolve().name,
         sources=tuple(
@@ -111,7 +120,7 @@ def _joined(root: Path, by_folder: Mapping[Path, LabelledImages]) -> LabelledSpl
             for folder, part in by_folder.items()
             for source in part.sources
         ),
-        labels=np.concatenate(labels).astype(np.int64),
+        labels=np.array([number_of[folder] for folder in folder_of], dtype=np.int64),
         classes=classes,
         skipped=tuple(skipped for part in by_folder.values() for skipped in part.skipped),
     )

@@ -17,7 +17,6 @@ import numpy as np
 
 from miniclip.arrays import IntArray
 from miniclip.datasets.captions import CaptionSet, read_captions
-from miniclip.datasets.folders import read_labelled
 from miniclip.datasets.judgements import JudgementSet, read_judgements
 from miniclip.datasets.labelled_splits import LabelledSplits, read_labelled_splits
 from miniclip.embed import Progress, Skipped
@@ -148,20 +147,12 @@ def _read(entry: DataEntry, folder: Path) -> Content:
 
 
 def _read_labelled(entry: DataEntry, data: Path, folder: Path) -> LabelledSplits:
-    splits = read_labelled_splits(
+    return read_labelled_splits(
         data,
+        folder / entry.labels if entry.labels is not None else None,
         group_regex=entry.group_regex,
         group_column=entry.group_column,
         split_column=entry.split_column,
         label_column=entry.label_column,
         image_column=entry.image_column,
     )
-    if entry.labels is None:
-        return splits
-    named = read_labelled(
-        data,
-        folder / entry.labels,
-        image_column=entry.image_column,
-        label_column=entry.label_column,
-    )
-    return replace(splits, labelled=named)
