@@ -68,11 +68,12 @@ def running(
     credentials: Credentials | None = None,
     place: Path = Path(),
     pages: bool = False,
+    **about: str,
 ) -> Iterator[Running]:
     """Run a server with these parts as long as the block lasts."""
     metrics = Metrics()
     service = Service(
-        encoder or FakeEncoder(), index, models, settings, watch_batch=metrics.saw_batch
+        encoder or FakeEncoder(), index, models, settings, watch_batch=metrics.saw_batch, **about
     )
     answers = threading.Event()
     with listen(settings) as listener:

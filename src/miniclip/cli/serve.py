@@ -13,6 +13,7 @@ from miniclip.cli import options, output
 from miniclip.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from miniclip.bundle import Bundle
     from miniclip.collection import Index
     from miniclip.encoder import Encoder
     from miniclip.probe.model import ClassifierModel
@@ -72,6 +73,9 @@ Limits = Annotated[
         help="Change a limit, such as max_bytes=8000000 or timeout_seconds=20.",
     ),
 ]
+Pages = Annotated[
+    bool, typer.Option("--pages/--no-pages", help="Serve pages for people at /, beside the API.")
+]
 LogContent = Annotated[
     bool, typer.Option("--log-content", help="Let texts and file names into the log.")
 ]
@@ -89,11 +93,14 @@ def serve(
     allowed_host: AllowedHosts = None,
     limits: Limits = None,
     log_content: LogContent = False,
+    pages: Pages = True,
     bundle: options.Bundle = None,
     runtime: options.Runtime = None,
     json: options.Json = False,
 ) -> None:
     """Serve search, classification and vectors over HTTP, on this computer or for others.
+
+    Pages for people are at /, the API for programs at /v1.
 
     It runs until SIGTERM or Ctrl-C, and lets requests in hand end. With --json the one object is
     printed when the server answers.
@@ -103,6 +110,7 @@ def serve(
         return
     if not all(map(find_spec, NEEDED)):
         raise MissingExtraError("miniclip serve", "serve")
+    from miniclip.runtimes import open_encoder
     from miniclip.serve.app import create_app
     from miniclip.serve.logs import log_to_stderr
     from miniclip.serve.metrics import Metrics
@@ -122,10 +130,24 @@ def serve(
     )
     credentials = _credentials(token, auth_file)
     require_credentials(settings, credentials)
-    encoder, models = _load(model or [], bundle, runtime)
+    source, models = _load(model or [], bundle)
+    encoder = open_encoder(source, runtime=runtime)
     collection = _open_index(index, store, encoder)
     metrics = Metrics()
-    service = Service(encoder, collection, models, settings, watch_batch=metrics.saw_batch)
+    service = Service(
+        encoder,
+        collection,
+        models,
+        settings,
+        watch_batch=metrics.saw_batch,
+        card=_card(source),
+        licence=source.manifest.licence,
+    )
+    app = create_app(service, credentials, metrics)
+    if pages and _has_pages():
+        from miniclip.serve.pages import mount
+
+        mount(app, service)
     with listen(settings) as listener:
         url = url_of(listener)
 
@@ -137,16 +159,13 @@ def serve(
                 output.note(f"miniclip serves on {url}")
 
         log_to_stderr()
-        Server(create_app(service, credentials, metrics), settings, started).run([listener])
+        Server(app, settings, started).run([listener])
 
 
-def _load(
-    models: list[str], bundle: str | None, runtime: str | None
-) -> tuple[Encoder, dict[str, ClassifierModel]]:
-    """Open the classifiers and the one encoder of all; the service refuses others' classifiers."""
+def _load(models: list[str], bundle: str | None) -> tuple[Bundle, dict[str, ClassifierModel]]:
+    """Open the classifiers and the one bundle of all; the service refuses others' classifiers."""
     from miniclip.bundle import Bundle
     from miniclip.probe.model import ClassifierModel
-    from miniclip.runtimes import open_encoder
 
     opened: dict[str, ClassifierModel] = {}
     for text in models:
@@ -157,8 +176,21 @@ def _load(
             raise ConfigError(f"two models are called {name!r}; give one as NAME={directory}")
         opened[name] = ClassifierModel.open(directory)
     first = next(iter(opened.values()), None)
-    source = first.find_bundle(bundle) if first else Bundle.resolve(bundle)
-    return open_encoder(source, runtime=runtime), opened
+    return first.find_bundle(bundle) if first else Bundle.resolve(bundle), opened
+
+
+def _has_pages() -> bool:
+    if find_spec("gradio"):
+        return True
+    output.note("without gradio there are no pages, only the API: pip install 'miniclip[serve]'")
+    return False
+
+
+def _card(bundle: Bundle) -> str:
+    from miniclip.bundle import CARD_FILE
+
+    path = bundle.directory / CARD_FILE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _open_index(directory: Path | None, store: str | None, encoder: Encoder) -> Index | None:

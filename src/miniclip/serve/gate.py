@@ -2,7 +2,8 @@
 
 In this order: an id; the name by which the server was called; the origin of the page that calls;
 who it is; how much is in hand; how much may come in, and how long it may take. It is plain ASGI and
-reads no body: it counts what the application reads. Pages that are mounted later pass it too.
+reads no body: it counts what the application reads. Pages that are mounted pass it too; their
+answers may take as long as they like, since they are streams of news.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from miniclip.serve.auth import Credentials
@@ -31,6 +32,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _API = "/v1/"
+_UPLOAD = "/gradio_api/upload"
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -42,6 +44,13 @@ _API_HEADERS = {
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
 }
+# A document of the pages may load what comes from here and nothing else. Its styles and its start
+# are inline, as gradio writes them.
+_PAGE_HEADERS = {
+    b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline'; "
+    b"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    b"base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
+}
 _REFUSED_HOST = Said(
     421, "host", "the server is not known by this name; allow it with --allowed-host NAME"
 )
@@ -50,11 +59,19 @@ _REFUSED_CREDENTIALS = Said(401, "credentials", "give a token, or a name and pas
 
 
 class TooLarge(Exception):  # noqa: N818 - it is caught here alone
-    """The body is larger than allowed."""
+    """The body is larger than allowed: a number of bytes."""
 
 
 class SlowBody(Exception):  # noqa: N818
-    """The body does not arrive in time."""
+    """The body does not arrive in time: a number of seconds."""
+
+
+class _Limits(NamedTuple):
+    """What one request may take: bytes, seconds for them, seconds for the answer from then on."""
+
+    bytes: int
+    body_seconds: float
+    seconds: float | None
 
 
 class Gate:
@@ -85,42 +102,57 @@ class Gate:
         try:
             if refused:
                 await visit.refuse(refused)
-            elif not scope["path"].startswith(_API):
-                await self._app(scope, receive, visit.send)
+            elif scope["path"].startswith(_API):
+                await self._answer_api(scope, receive, visit, headers)
             else:
                 await self._answer(scope, receive, visit, headers)
         finally:
             self._metrics.answered(visit.route, visit.method, visit.status, visit.seconds)
             visit.log()
 
-    async def _answer(
+    async def _answer_api(
         self, scope: Scope, receive: Receive, visit: _Visit, headers: dict[bytes, bytes]
     ) -> None:
-        """Let the API answer within its limits; whatever goes wrong becomes an answer too."""
-        settings = self._settings
-        if self._in_hand >= settings.requests:
+        """Let the API answer, unless too many wait for it already."""
+        if self._in_hand >= self._settings.requests:
             await visit.refuse(said(BusyError(1)))
             return
         self._in_hand += 1
         self._metrics.in_hand.set(self._in_hand)
-        body = _Body(receive, settings)
+        try:
+            await self._answer(scope, receive, visit, headers)
+        finally:
+            self._in_hand -= 1
+            self._metrics.in_hand.set(self._in_hand)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, visit: _Visit, headers: dict[bytes, bytes]
+    ) -> None:
+        """Let the application answer within its limits; what goes wrong becomes an answer too."""
+        limits = self._limits(scope["path"])
+        body = _Body(receive, limits)
 
         async def send(message: Message) -> None:
             if not body.failure:  # else the application only says that it could not read on
                 await visit.send(message)
 
         try:
-            if _length(headers) > settings.max_bytes:
-                raise TooLarge
-            async with asyncio.timeout(settings.body_seconds + settings.timeout_seconds):
+            if _length(headers) > limits.bytes:
+                raise TooLarge(limits.bytes)
+            async with asyncio.timeout(limits.seconds and limits.body_seconds + limits.seconds):
                 await self._app(scope, body, send)
             if body.failure:
                 raise body.failure
         except Exception as error:  # the last place to turn it into an answer
             await visit.fail(body.failure or error)
-        finally:
-            self._in_hand -= 1
-            self._metrics.in_hand.set(self._in_hand)
+
+    def _limits(self, path: str) -> _Limits:
+        settings = self._settings
+        if path.startswith(_API):
+            return _Limits(settings.max_bytes, settings.body_seconds, settings.timeout_seconds)
+        if path.startswith(_UPLOAD):
+            return _Limits(settings.upload_bytes, settings.upload_seconds, None)
+        return _Limits(settings.max_bytes, settings.body_seconds, None)
 
     async def _refused(self, scope: Scope, headers: dict[bytes, bytes]) -> Said | None:
         host = headers.get(b"host", b"").decode("latin-1")
@@ -178,7 +210,7 @@ class _Visit:
             there = {name.lower() for name, _ in message.get("headers", ())}
             wanted = {
                 **_HEADERS,
-                **(_API_HEADERS if api else {}),
+                **(_API_HEADERS if api else _PAGE_HEADERS),
                 b"x-request-id": self.request_id.encode(),
             }
             added = [(name, value) for name, value in wanted.items() if name not in there]
@@ -205,10 +237,10 @@ class _Visit:
     async def fail(self, error: Exception) -> None:
         """Answer with what went wrong; break off where an answer is half sent."""
         if isinstance(error, TooLarge):
-            most = self._settings.max_bytes
+            (most,) = error.args
             what = Said(413, "size", f"the request is too large; send at most {most:,} bytes")
         elif isinstance(error, SlowBody):
-            seconds = self._settings.body_seconds
+            (seconds,) = error.args
             what = Said(408, "slow", f"the request did not arrive within {seconds:g} s")
         elif isinstance(error, TimeoutError):
             what = said(SlowError("the answer took too long; ask for less at once"))
@@ -245,9 +277,9 @@ class _Visit:
 class _Body:
     """Receives for the application; counts bytes, and the seconds until all are there."""
 
-    def __init__(self, receive: Receive, settings: Settings) -> None:
-        self._receive, self._settings = receive, settings
-        self._deadline = asyncio.get_running_loop().time() + settings.body_seconds
+    def __init__(self, receive: Receive, limits: _Limits) -> None:
+        self._receive, self._limits = receive, limits
+        self._deadline = asyncio.get_running_loop().time() + limits.body_seconds
         self._bytes = 0
         self._whole = False
         self.failure: Exception | None = None
@@ -259,12 +291,12 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            self.failure = SlowBody()
+            self.failure = SlowBody(self._limits.body_seconds)
             raise self.failure from None
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
-        if self._bytes > self._settings.max_bytes:
-            self.failure = TooLarge()
+        if self._bytes > self._limits.bytes:
+            self.failure = TooLarge(self._limits.bytes)
             raise self.failure
         return message
 

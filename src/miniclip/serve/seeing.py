@@ -25,7 +25,7 @@ class Upload(Protocol):
     """An image on its way in."""
 
     async def read(self) -> bytes:
-        """Return the bytes of the file."""
+        """Return the bytes of the file; ImageError when there are too many."""
         ...
 
 
@@ -89,8 +89,8 @@ class Sight:
 
     async def _see(self, image: Upload, views: str) -> Seen | ImageError:
         async with self._room:
-            data = await image.read()
             try:
+                data = await image.read()
                 pixels = await self._decoders.pixels(data, views)
             except ImageError as error:
                 return error

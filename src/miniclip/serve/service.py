@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -40,12 +40,24 @@ from miniclip.serve.seeing import Seen, Sight, Upload
 from miniclip.serve.settings import Settings
 from miniclip.zeroshot import class_vectors, probabilities
 
+if TYPE_CHECKING:
+    from miniclip.explain.explanation import Explanation
+    from miniclip.explain.question import Question as Asked
+
 T = TypeVar("T")
 
 _THREADS = 8
 _EXPLAINING = 1  # pictures at a time: each asks the model some hundred times
 _CLASSES = 64  # label lists whose vectors are remembered
 _THUMBNAILS = 512  # of some 15 kB each
+
+
+class Explained(NamedTuple):
+    """A picture, what was asked about it, and the map; the picture may be smaller than its file."""
+
+    picture: Image.Image
+    question: Asked
+    found: Explanation
 
 
 class Service:
@@ -62,9 +74,12 @@ class Service:
         settings: Settings | None = None,
         *,
         watch_batch: Callable[[str, int], Any] = lambda _tower, _size: None,
+        card: str = "",
+        licence: str = "",
     ) -> None:
-        """BundleError when a model was fitted on another encoder."""
+        """BundleError when a model was fitted on another encoder. card, licence: of the bundle."""
         self.settings = settings or Settings()
+        self.card, self.licence = card, licence
         self.index = index
         self.models = {name: Predictor(model) for name, model in (models or {}).items()}
         for predictor in self.models.values():
@@ -209,6 +224,19 @@ class Service:
         method: str = "both",
     ) -> dict[str, Any]:
         """Return what `miniclip explain --json` says; of a text, or a class of a classifier."""
+        said = await self.explained(image, text=text, model=model, label=label, method=method)
+        return {**said.question.to_dict(), **said.found.to_dict()}
+
+    async def explained(
+        self,
+        image: Upload,
+        *,
+        text: str | None = None,
+        model: str | None = None,
+        label: str | None = None,
+        method: str = "both",
+    ) -> Explained:
+        """Return the same as objects, with the picture, for whoever draws."""
         if (text is None) == (model is None):
             raise ConfigError("give either a text or a model to explain")
         if text is not None:
@@ -247,7 +275,7 @@ class Service:
         predictor: Predictor | None,
         label: str | None,
         method: str,
-    ) -> dict[str, Any]:
+    ) -> Explained:
         from miniclip.explain.explanation import explain, find_method  # noqa: PLC0415 - seldom
         from miniclip.explain.question import ask_class, ask_text  # noqa: PLC0415
 
@@ -257,7 +285,7 @@ class Service:
         else:
             question = ask_text(self.encoder, picture, text or "")
         found = explain(self.encoder, picture, question.score, method=method)
-        return {**question.to_dict(), **found.to_dict()}
+        return Explained(picture, question, found)
 
     async def _like(self, ids: Sequence[int]) -> list[FloatArray]:
         """Return the vectors of images of the index, in order."""

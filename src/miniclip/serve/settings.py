@@ -24,8 +24,10 @@ class Settings:
     open at a time. decoders: processes that decode, None for one a processor. decode_seconds,
     decode_bytes: what one image may take there. head_seconds: within which the head of a request
     has to arrive; body_seconds: its body; timeout_seconds: within which it is answered, from then
-    on. grace_seconds: for what is in hand when the server is told to stop. log_content: let texts,
-    file names and queries into the log.
+    on. upload_bytes, upload_seconds: of one upload of the pages, many photos or a zip; kept_bytes:
+    of all that the pages have on the disk. lesson_images, lesson_bytes:
+    that a classifier is taught with in the pages. grace_seconds: for what is in hand when the server is
+    told to stop. log_content: let texts, file names and queries into the log.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +50,11 @@ class Settings:
     head_seconds: float = 10.0
     body_seconds: float = 30.0
     timeout_seconds: float = 60.0
+    upload_bytes: int = 512 * _MEBI
+    upload_seconds: float = 300.0
+    kept_bytes: int = 4096 * _MEBI
+    lesson_images: int = 1000
+    lesson_bytes: int = 256 * _MEBI
     grace_seconds: float = 10.0
     log_content: bool = False
 

@@ -1,13 +1,14 @@
-"""What all pages share: how they tell errors, and how they take photos. It draws no page.
+"""What all pages share: how they tell errors, take photos and say sentences. It draws no page.
 
-Photos stay bytes on the disk until the service decodes them in its processes; components of gradio
-that would open them here are replaced.
+Photos stay bytes on the disk until the service decodes them in its processes. No text of a user, a
+file or a caption becomes markup.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -17,24 +18,28 @@ from typing import Any
 
 import gradio as gr
 
-from miniclip.errors import ConfigError, MiniClipError
+from miniclip.errors import ConfigError, ImageError
 from miniclip.serve.failures import said
+from miniclip.serve.logs import LOGGER
+from miniclip.serve.settings import Settings
 
-TOO_LONG = 12  # seconds that a message stays
+_MESSAGE_SECONDS = 12
+_FAILED = "the server failed; its log says why"
+_MARKUP = re.compile(r"([!-/:-@\[-`{-~])")  # what Markdown may read as more than itself
 
 
 def told(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an async handler, or async generator: a MiniClipError becomes a message on the page.
+    """Wrap an async handler, or async generator: an error becomes a message on the page.
 
-    What the page shows otherwise stays as it was.
+    What the page shows otherwise stays as it was. An error that nobody foresaw goes to the log.
     """
 
     @wraps(handler)
     async def answer(*values: Any, **named: Any) -> Any:
         try:
             return await handler(*values, **named)
-        except MiniClipError as error:
-            tell(said(error).message)
+        except Exception as error:  # the last place to turn it into a sentence
+            _tell_error(error)
             return gr.skip()
 
     @wraps(handler)
@@ -42,8 +47,8 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             async for value in handler(*values, **named):
                 yield value
-        except MiniClipError as error:
-            tell(said(error).message)
+        except Exception as error:
+            _tell_error(error)
             yield gr.skip()
 
     return answers if inspect.isasyncgenfunction(handler) else answer
@@ -51,7 +56,17 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def tell(message: str) -> None:
     """Show a sentence in the corner; call it inside a handler."""
-    gr.Warning(escape(message), duration=TOO_LONG, title="Not done")
+    gr.Warning(escape(message), duration=_MESSAGE_SECONDS, title="Not done")
+
+
+def _tell_error(error: Exception) -> None:
+    what = said(error)
+    if what.status >= 500:
+        LOGGER.error("page failed", exc_info=error)
+    tell(_FAILED if what.code == "internal" else what.message)
+
+
+# What comes in
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class OnDisk:
     """A photo that was uploaded: an `Upload` of the service."""
 
     path: str
+    most: int = Settings.max_bytes
 
     @property
     def name(self) -> str:
@@ -66,26 +82,27 @@ class OnDisk:
         return Path(self.path).name
 
     async def read(self) -> bytes:
-        """Return the bytes of the file."""
-        return await asyncio.to_thread(Path(self.path).read_bytes)
+        """Return the bytes of the file; ImageError when there are too many, or none any more."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> bytes:
+        try:
+            with open(self.path, "rb") as stream:  # noqa: PTH123
+                data = stream.read(self.most + 1)
+        except OSError:
+            raise ImageError("the photo is not kept any more; choose it again") from None
+        if len(data) > self.most:
+            raise ImageError(f"the photo has more than {self.most:,} bytes; make it smaller")
+        return data
 
 
-class Photo(gr.Image):
-    """One photo: its handler gets a path, or None. gradio's own would decode it in this process."""
-
-    def __init__(self, label: str, **named: Any) -> None:
-        super().__init__(label=label, type="filepath", sources=["upload", "clipboard"], **named)
-
-    def get_block_name(self) -> str:
-        """Return the component of gradio that the browser shows."""
-        return "image"
-
-    def preprocess(self, payload: Any) -> str | None:
-        """Pass the path on."""
-        return payload.path if payload else None
+def photo(label: str = "Photo", **named: Any) -> gr.Image:
+    """Return a component for one photo, dropped, chosen or pasted: its handler gets a path."""
+    options = {"height": 240, "sources": ["upload", "clipboard"], "buttons": [], **named}
+    return gr.Image(label=label, type="filepath", image_mode=None, **options)
 
 
-def photos(label: str, **named: Any) -> gr.File:
+def photos(label: str = "Photos", **named: Any) -> gr.File:
     """Return a component for several photos: its handler gets a list of paths, or None."""
     return gr.File(
         label=label, file_count="multiple", file_types=["image"], type="filepath", **named
@@ -102,3 +119,24 @@ def wanted_photo(path: str | None) -> OnDisk:
 def lines(text: str | None) -> list[str]:
     """Return the lines of a box that say something."""
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
+
+
+# What goes out
+
+
+def sentence(text: str = "") -> gr.Markdown:
+    """Return a place for a sentence that screen readers read out when it changes.
+
+    Handlers give it `plain` text.
+    """
+    return gr.Markdown(plain(text), elem_classes="said", latex_delimiters=[])
+
+
+def plain(text: str) -> str:
+    """Return Markdown that shows a text as it is; a new line stays one."""
+    return _MARKUP.sub(r"\\\1", text).replace("\n", "  \n")
+
+
+def percent(share: float | None) -> str:
+    """Return 0..1 as "83 %"; a dash for None."""
+    return "–" if share is None else f"{100 * share:.0f} %"

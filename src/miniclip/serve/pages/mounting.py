@@ -2,52 +2,93 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
+from importlib.resources import files
+from importlib.util import find_spec
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it while it is imported
-
-import gradio as gr
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
-from miniclip.serve.service import Service
+from miniclip.serve.pages import disk
 
-PAGES = {
-    "Search": "search",
-    "Match": "match",
-    "Zero-shot": "zero_shot",
-    "Classify": "classify",
-    "Explain": "explain",
-    "Teach": "teach",
-    "Collection": "collection",
-    "About": "about",
+disk.prepare()  # gradio reads its settings when it is imported
+
+import gradio as gr  # noqa: E402
+
+from miniclip.serve.pages import collection  # noqa: E402
+from miniclip.serve.pages.door import Document, Door  # noqa: E402
+from miniclip.serve.service import Service  # noqa: E402
+
+PAGES = {  # the tab of each module, in order
+    "search": "Search",
+    "match": "Match",
+    "zero_shot": "Zero-shot",
+    "classify": "Classify",
+    "explain": "Explain",
+    "teach": "Teach",
+    "collection": "Collection",
+    "about": "About",
 }
+_AT_ONCE = 8  # calls of one handler that may run; the service has limits of its own
+_WAITING = 128
+_SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+_MONO_FONTS = ("ui-monospace", "Consolas", "monospace")
 
 
 def mount(app: FastAPI, service: Service) -> FastAPI:
     """Put the pages on an application at `/`; its own routes come first."""
-    return gr.mount_gradio_app(
+    settings = service.settings
+    collection.add_routes(app, service)
+    gr.mount_gradio_app(
         app,
         _document(service),
         path="/",
+        app_kwargs={
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+            "middleware": [Middleware(Door, kept_bytes=settings.kept_bytes)],
+        },
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=service.settings.max_bytes,
+        max_file_size=settings.upload_bytes,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
+        theme=_theme(),
+        css=_read("frame.css"),
+        head=f"<script>{_read('frame.js')}</script>",
     )
+    return app
 
 
 def _document(service: Service) -> gr.Blocks:
-    with gr.Blocks(title="miniclip", analytics_enabled=False) as document:
-        for name, module in PAGES.items():
+    with Document(
+        title="miniclip",
+        analytics_enabled=False,
+        delete_cache=(disk.KEPT_SECONDS // 4, disk.KEPT_SECONDS),
+        fill_width=True,
+    ) as document:
+        gr.Markdown("# miniclip\nSearch, name and sort pictures with words, on this computer.")
+        for module, name in PAGES.items():
+            if not find_spec(f"{__package__}.{module}"):
+                continue
             with gr.Tab(name):
-                try:
-                    page = import_module(f"miniclip.serve.pages.{module}")
-                except ModuleNotFoundError:
-                    continue
-                page.build(service)
+                import_module(f"{__package__}.{module}").build(service)
+    document.queue(default_concurrency_limit=_AT_ONCE, max_size=_WAITING, api_open=False)
     return document
+
+
+def _theme() -> gr.themes.Base:
+    return gr.themes.Default(
+        primary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.slate,
+        font=_SYSTEM_FONTS,
+        font_mono=_MONO_FONTS,
+    )
+
+
+def _read(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")

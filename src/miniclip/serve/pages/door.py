@@ -1,0 +1,88 @@
+"""`Door`: of all that gradio would answer, what its pages need, and nothing else.
+
+gradio also fetches addresses for its callers, runs functions by name, and shows files by path; a
+server that says "nothing leaves this machine" has none of that. It stands inside the gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from miniclip.serve.pages import disk
+
+_OPEN = {
+    "GET": re.compile(
+        r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:static|assets|svelte)/.+"
+        r"|/gradio_api/(?:startup-events|queue/data|upload_progress|info|heartbeat/\w+)"
+    ),
+    "POST": re.compile(r"/gradio_api/(?:upload|queue/join|cancel|reset)"),
+}
+_FILE = "/gradio_api/file="
+_UPLOAD = "/gradio_api/upload"
+
+
+class Door:
+    """Wraps the application of gradio. kept_bytes: of all files of the pages."""
+
+    def __init__(self, app: ASGIApp, kept_bytes: int) -> None:
+        self._app, self._kept_bytes = app, kept_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with 404 what no page asks for."""
+        if scope["type"] == "http":
+            path, method = scope["path"], scope["method"].replace("HEAD", "GET")
+            if path.startswith(_FILE):
+                is_open = method == "GET" and disk.is_kept(path.removeprefix(_FILE))
+            else:
+                is_open = method in _OPEN and bool(_OPEN[method].fullmatch(path))
+            if not is_open:
+                await PlainTextResponse("there is nothing here\n", 404)(scope, receive, send)
+                return
+            if path == _UPLOAD and await asyncio.to_thread(disk.kept_bytes) > self._kept_bytes:
+                full = "the server keeps too many uploads; come back in an hour\n"
+                await PlainTextResponse(full, 507)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class Document(gr.Blocks):  # type: ignore[misc]
+    """The pages; a browser may name no file but those that were uploaded or shown.
+
+    Nor does gradio open them: its own image component would decode in this process.
+    """
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: Any, state: Any, *values: Any, **named: Any
+    ) -> Any:
+        """As of gradio, which would also fetch an address that is given for a file."""
+        if not all(map(disk.is_kept, _paths(inputs))):
+            raise gr.Error("no such file", print_exception=False)
+        for block in block_fn.inputs:
+            for there in (block, state[block._id] if state and block._id in state else block):
+                if isinstance(there, gr.Image):
+                    there.preprocess = _path
+        return await super().preprocess_data(block_fn, inputs, state, *values, **named)
+
+
+def _path(payload: Any) -> str | None:
+    return payload.path if payload else None
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Yield what stands as the path of a file, however deep."""
+    if isinstance(value, dict):
+        path = value.get("path")
+        if isinstance(path, str):
+            yield path
+        for part in value.values():
+            yield from _paths(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _paths(part)
