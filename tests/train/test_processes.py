@@ -25,6 +25,7 @@ from miniclip.train.module import Contrastive
 from miniclip.train.processes import run_processes
 from miniclip.train.run import load_trained, train
 from tests.train.dying import always_killed, killed_once_as_a_command, killed_twice
+from tests.train.telling import telling
 from tests.train.tiny_run import NO_DROPOUT, STEPS, losses, numbers
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("shared_home")]
@@ -164,6 +165,22 @@ def test_two_processes_learn_what_one_learns(loss: str, recipe: Path, tmp_path: 
     assert [step for step, _ in losses(tmp_path / "two")] == [str(n + 1) for n in range(STEPS)]
     np.testing.assert_allclose(numbers(tmp_path / "two"), numbers(tmp_path / "one"), rtol=1e-4)
     assert two.scores == pytest.approx(one.scores, abs=1e-3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is mapped")
+def test_of_two_processes_one_saves_and_computes_and_both_map_the_same_features(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINICLIP_HOME", str(tmp_path / "home"))  # nothing is computed yet
+    monkeypatch.setattr(run_module, "_train_here", telling)
+    result = train(recipe, ["machine.devices=2", "train.passes=2"], tmp_path / "run")
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert [step for name, step in first["saved"] if name == "last.ckpt"] == [2, 4, 5, 6, 7]
+    assert ["best.ckpt", result.best_step] in first["saved"]
+    assert second["saved"] == []
+    assert first["computed"] + second["computed"] == 30 * 3 + 10  # views of photos, and dev photos
+    assert len(first["mapped"]) == 3 + 1
+    assert first["mapped"] == second["mapped"]
 
 
 def test_when_one_of_two_processes_is_killed_both_go_on_from_the_last_checkpoint(

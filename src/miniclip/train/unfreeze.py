@@ -20,10 +20,11 @@ from miniclip.images import ImageSource
 from miniclip.index.vector_cache import VectorCache
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.probe.bench import Bench
-from miniclip.probe.cross_fit import training_rows
+from miniclip.probe.calibration import fit_temperature, nll, softmax
+from miniclip.probe.cross_fit import training_rows, view_scores
 from miniclip.probe.fit import Fitted, conclude
 from miniclip.probe.fit_settings import FitSettings
-from miniclip.probe.heads.head import fit_head
+from miniclip.probe.heads.head import Head, fit_head
 from miniclip.probe.heads.linear import LinearHead
 from miniclip.probe.learn import MlpTrainer, hold_out
 from miniclip.probe.prepare import Prepared, check_classes, prepare
@@ -59,7 +60,8 @@ def fit_unfrozen(
 
     work: directory of the training, from which a killed one goes on. tower: where the weights of
     the tower come from, if the bundle does not say. progress: called with what is counted and how
-    many there are, gives the function to count with. The head is the one that was tuned along.
+    many there are, gives the function to count with. The head is the one that was tuned along, or
+    one as `settings` ask for on all that the tuned bundle says, if that is the better one.
     """
     bar = progress or (lambda _what, _total: lambda _done: None)
     frozen = OnnxEncoder.open(bundle)
@@ -106,10 +108,34 @@ def fit_unfrozen(
     )
     # Groups as before: other features may find other repeats, and none may cross the split now.
     prepared = replace(prepared, group=before.group, repeats=before.repeats)
-    learnt = hold_out(prepared, tuned.head, train, held, settings.seed)
     bench = Bench(encoder, prepared, settings, trainer)
+    head = better_head(bench, tuned.head, images.train, images.validation)
+    learnt = hold_out(prepared, head, train, held, settings.seed)
     fitted = conclude(bench, learnt)
     return Unfrozen(replace(fitted, result=replace(fitted.result, curves=tuned.curves)), tuned)
+
+
+def better_head(bench: Bench, tuned: LinearHead, train: IntArray, validation: IntArray) -> Head:
+    """Return the tuned head, or one that is fitted on what the tuned bundle says.
+
+    train, validation: row numbers of what the tower learnt from and what chose its epoch. They
+    choose again, by their cost as `Judgement` has it; a fitted head that wins gets both to learn.
+    """
+    prepared = bench.prepared
+    fit = bench.fitter(bench.settings.choice)
+
+    def fitted(rows: IntArray) -> Head:
+        return fit(*training_rows(prepared.table, prepared.labels, prepared.group, rows))
+
+    def cost(head: Head) -> float:
+        scores = view_scores(head, prepared.table, validation)
+        labels = prepared.labels[validation]
+        return nll(softmax(scores, fit_temperature(scores, labels)), labels)
+
+    own = tuned.widened(prepared.table.features.shape[-1])
+    if cost(fitted(train)) < cost(own):
+        return fitted(np.concatenate([train, validation]))
+    return own
 
 
 def _held_out(prepared: Prepared, settings: FitSettings) -> tuple[IntArray, IntArray]:

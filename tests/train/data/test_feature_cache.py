@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -105,6 +106,19 @@ def test_the_second_time_nothing_is_computed(request_: Request, tmp_path: Path) 
     again = Counting()
     assert_right(open_cache(tmp_path / "cache", request_, again), request_)
     assert again.rows == 0
+
+
+def test_another_process_is_told_the_files_and_maps_them_too(
+    request_: Request, tmp_path: Path
+) -> None:
+    """So do the workers of a data loader where processes are not split off."""
+    cache = open_cache(tmp_path / "cache", request_, Counting())
+    sent = pickle.dumps(cache)
+    for view in cache.views:
+        assert view.tobytes() not in sent
+    there = pickle.loads(sent)
+    assert_right(there, request_)
+    assert all(isinstance(view, np.memmap) and view.mode == "r" for view in there.views)
 
 
 def test_more_views_are_added_to_those_there_are(request_: Request, tmp_path: Path) -> None:

@@ -35,14 +35,14 @@ class Remembering(nn.Module):
 
 def test_features_of_the_shipped_bundle_are_projected_as_before(tmp_path: Path) -> None:
     bundle = Bundle.resolve(None)
-    width = bundle.manifest.feature_parts[0]
     pixels = preprocess(probe_photos()[0], bundle.manifest.image)[None]
     embedding, features = load_encoder().encode_pixels(pixels)
-    tower = trunk_graph(Remembering(torch.from_numpy(features[:, :width].copy())), 32)
-    joined = _with_projection(tower, onnx.load(bundle.path(IMAGE_FILE)), width)
+    tower = trunk_graph(Remembering(torch.from_numpy(features.copy())), 32)
+    old = onnx.load(bundle.path(IMAGE_FILE))
+    joined = _with_projection(tower, old, bundle.manifest.feature_parts[0])
     onnx.save(joined, tmp_path / "joined.onnx")
     session = ort.InferenceSession(tmp_path / "joined.onnx")
     anything = np.ones((1, 3, 32, 32), dtype=np.float32)
     found = session.run(["embedding", "features"], {"pixels": anything})
     np.testing.assert_allclose(unit_rows(found[0]), embedding, atol=1e-5)
-    np.testing.assert_allclose(found[1], features[:, :width], atol=1e-6)
+    np.testing.assert_allclose(found[1], features, atol=1e-6)

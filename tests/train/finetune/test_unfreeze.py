@@ -5,14 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from miniclip.arrays import IntArray
 from miniclip.cli import main
+from miniclip.datasets.labelled_splits import read_labelled_splits
+from miniclip.index.vector_cache import VectorCache
+from miniclip.probe.bench import Bench
+from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.heads import Rows, fit_head
+from miniclip.probe.heads.head import Head
+from miniclip.probe.heads.linear import LinearHead
 from miniclip.probe.model import ClassifierModel
+from miniclip.probe.prepare import prepare
+from miniclip.testing import FakeEncoder
+from miniclip.train.unfreeze import better_head
+from miniclip.views import named_views
 from tests.probe.photos import make_photos
 from tests.train.finetune.conftest import Case
 
@@ -44,7 +57,7 @@ def test_a_tuned_encoder_travels_with_its_model_and_runs_without_torch(
         capfd, "fit", data, "-o", model, "--bundle", case.bundle.directory, "--unfreeze", 1,
         "--folds", 4, *QUICK,
     )  # fmt: skip
-    assert said["head"]["kind"] == "linear"
+    assert said["head"]["kind"] in ("linear", "kernel")
     assert said["head"]["bundle"] == "tiny-vit-tuned"
     assert said["images"] == 15  # one fold of four stands for all five
     assert len(said["curves"]["train_loss"]) == 2
@@ -64,6 +77,31 @@ def test_a_tuned_encoder_travels_with_its_model_and_runs_without_torch(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 60
+
+
+def test_the_better_of_two_heads_is_taken(data: Path, tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    with VectorCache.open(tmp_path / "cache") as cache:
+        prepared = prepare(encoder, read_labelled_splits(data), cache, views=named_views("plain"))
+    train, validation = np.arange(60).reshape(-1, 2).T
+    labels = prepared.labels
+    everything = Rows(prepared.table.features[0], prepared.table.embeddings)
+    known = fit_head("logistic", everything.take(train), labels[train], 3)
+    tuned = LinearHead.load({}, known.arrays())
+    aimless = replace(tuned, weights=np.zeros_like(tuned.weights))
+
+    def better(head: LinearHead, labels: IntArray) -> Head:
+        bench = Bench(encoder, replace(prepared, labels=labels), FitSettings())
+        return better_head(bench, head, train, validation)
+
+    fitted = better(aimless, labels)
+    assert fitted.kind == "kernel"
+    assert len(fitted.arrays()["support"]) == 60  # both parts were learnt from in the end
+    nonsense = labels.copy()
+    nonsense[train] = np.random.default_rng(0).permutation(nonsense[train])
+    kept = better(tuned, nonsense)
+    assert isinstance(kept, LinearHead)
+    np.testing.assert_array_equal(kept.scores(everything), tuned.scores(everything))
 
 
 def test_given_parts_are_kept_and_a_second_run_ends_the_same(

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from miniclip.arrays import unit_rows
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.train.export.bundle import FULL, Label, export_model
+from miniclip.train.finetune.export import export_tuned
+from miniclip.train.finetune.source import Looks
 from miniclip.train.heads import build_head
 from miniclip.train.model import TwoTower
 from miniclip.train.towers.centre import enlarged_centre
@@ -101,3 +104,21 @@ def test_a_bundle_has_them_behind_the_features(tower: LiteTower, tmp_path: Path)
     assert encoder.feature_parts == model.feature_parts
     assert encoder.feature_dim == sum(model.feature_parts)
     np.testing.assert_allclose(encoder.encode_pixels(pixels).features, expected, atol=1e-3)
+
+
+def test_a_tuned_tower_keeps_saying_them(tower: LiteTower, tmp_path: Path) -> None:
+    model = two_tower(tower, tmp_path)
+    bundle = export_model(model, tmp_path / "bundle", label=Label("tiny", "MIT", {}), weights=FULL)
+    with torch.no_grad():
+        for parameter in tower.parameters():  # as if it had learnt
+            parameter.mul_(1.01)
+
+    tuned = export_tuned(Looks(tower, 0.7), bundle, tmp_path / "tuned", name="new", provenance={})
+    assert tuned.manifest.feature_parts == bundle.manifest.feature_parts
+    pixels = np.random.default_rng(0).random((2, 3, 96, 96), dtype=np.float32)
+    with torch.no_grad():
+        features, *earlier = model.described_pixels(torch.from_numpy(pixels))
+        projected = model.image_embedding(features).numpy()
+    found = OnnxEncoder.open(tuned).encode_pixels(pixels)
+    np.testing.assert_allclose(found.features, torch.cat([features, *earlier], 1), atol=1e-4)
+    np.testing.assert_allclose(found.embeddings, unit_rows(projected), atol=1e-4)

@@ -5,7 +5,7 @@ It fits nothing and needs numpy alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,19 @@ class LinearHead:
         """(N, F) features to (N, C) float64 logits."""
         logits = ((rows.features - self.mean) / self.scale) @ self.weights + self.bias
         return np.asarray(logits, dtype=np.float64)
+
+    def widened(self, features: int) -> LinearHead:
+        """Return the same head for rows of so many features, of which it reads its own, the first.
+
+        features: at least F.
+        """
+        more = features - len(self.weights)
+        return replace(
+            self,
+            weights=np.pad(self.weights, ((0, more), (0, 0))),
+            mean=np.pad(self.mean, (0, more)),
+            scale=np.pad(self.scale, (0, more), constant_values=1),
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the four arrays by name."""

@@ -78,6 +78,11 @@ class FeatureCache(NamedTuple):
         """images, views: (B,). Returns (B, ...) float16."""
         return np.stack([self.views[v][i] for i, v in zip(images, views, strict=True)])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tell another process the files, which it maps too: pickled rows would be a copy each."""
+        files = tuple(Path(view.filename) for view in self.views if isinstance(view, np.memmap))
+        return _mapped, (files, self.usable, self.skipped)
+
 
 def open_cache(
     directory: Path,
@@ -104,13 +109,19 @@ def open_cache(
         skipped = tuple(Skipped(name, reason) for name, reason in bad.items())
         if not usable:
             raise DatasetError(f"none of {len(skipped)} images is usable; first: {skipped[:1]}")
-        maps = [np.load(_view_file(place, v), mmap_mode="r") for v in range(request.views.count)]
+        files = tuple(_view_file(place, v) for v in range(request.views.count))
+        return _mapped(files, np.array(usable, dtype=np.int64), skipped)
     except OSError as error:
         raise StoreError(
             f"cannot keep image features in {place} ({error.strerror or error}); check the disk, "
             "or set MINICLIP_HOME to a directory that you may write to"
         ) from error
-    return FeatureCache(tuple(maps), np.array(usable, dtype=np.int64), skipped)
+
+
+def _mapped(
+    files: tuple[Path, ...], usable: IntArray, skipped: tuple[Skipped, ...]
+) -> FeatureCache:
+    return FeatureCache(tuple(np.load(file, mmap_mode="r") for file in files), usable, skipped)
 
 
 class _Filling:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import compose, helper
+from onnx import compose, helper, numpy_helper
 from onnx.utils import Extractor
+from torch import Tensor, nn
 
 from miniclip.arrays import FloatArray, unit_rows
 from miniclip.bundle import CARD_FILE, IMAGE_FILE, PARITY_FILE, Bundle, write_bundle
@@ -36,23 +37,19 @@ def export_tuned(
 ) -> Bundle:
     """Write the bundle of a tuned tower.
 
-    bundle: the one that was tuned; its text half, its projection, its storage of weights and its
-    licence stay. provenance: added to its own. ExportError, and nothing written, when the graph and
-    the tower differ.
+    bundle: the one that was tuned; its text half, its projection, the parts of its features, its
+    storage of weights and its licence stay. provenance: added to its own. ExportError, and nothing
+    written, when the graph and the tower differ.
     """
-    looks = looks.cpu().float().eval().requires_grad_(False)
-    pooled, *textures = bundle.manifest.feature_parts
+    parts = bundle.manifest.feature_parts
+    described = _Described(looks, len(parts)).cpu().float().eval().requires_grad_(False)
     graph = _with_projection(
-        trunk_graph(looks, looks.tower.image_spec.side),
+        trunk_graph(described, looks.tower.image_spec.side),
         onnx.load(bundle.path(IMAGE_FILE)),
-        pooled if textures else None,  # the textures are left behind
+        parts[0] if len(parts) > 1 else None,
     )
     manifest = replace(
-        bundle.manifest,
-        name=name,
-        provenance={**bundle.manifest.provenance, **provenance},
-        feature_dim=pooled,
-        feature_parts=(pooled,),
+        bundle.manifest, name=name, provenance={**bundle.manifest.provenance, **provenance}
     )
     replaced = (IMAGE_FILE, CARD_FILE, PARITY_FILE)  # they speak of the old tower
     texts = {file: bundle.path(file) for file in bundle.files if file not in replaced}
@@ -65,7 +62,7 @@ def export_tuned(
             trial = write_bundle(
                 Path(folder) / storage, manifest=manifest, files={**texts, IMAGE_FILE: image}
             )
-            cosine = _parity(looks, trial)
+            cosine = _parity(described, trial)
             if not cosine >= least:
                 raise ExportError(
                     f"the {storage} graph and the tuned tower differ: the least cosine of their "
@@ -77,21 +74,37 @@ def export_tuned(
         return write_bundle(directory, manifest=manifest, files={**texts, IMAGE_FILE: image})
 
 
+class _Described(nn.Module):
+    """Looks at an image, with the first so many parts of what the tower says of it."""
+
+    def __init__(self, looks: Looks, parts: int) -> None:
+        super().__init__()
+        self.looks = looks
+        self.parts = parts
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, F), the mean over the looks."""
+        said = [self.looks.tower.described(look) for look in self.looks.looks(pixels)]
+        return torch.stack([torch.cat(parts[: self.parts], dim=1) for parts in said]).mean(0)
+
+
 def _with_projection(
     tower: onnx.ModelProto, old: onnx.ModelProto, projected: int | None
 ) -> onnx.ModelProto:
     """Put what the old image graph makes of features behind the graph of a tower.
 
-    tower: `pixels` to `output`. projected: how many of the old features are projected, where
-    others follow them. ExportError when the old graph hides its projection.
+    tower: `pixels` to `output`. projected: how many of the features are projected, where others
+    follow them. ExportError when the old graph hides its projection.
     """
     try:
-        pooled = _FEATURES if projected is None else _pooled(old.graph, projected)
+        pooled, given = _FEATURES, "output"
+        if projected is not None:
+            pooled, given = _pooled(old.graph, projected), _first(tower.graph, projected)
         projection = Extractor(old).extract_model([pooled], [_EMBEDDING])
         joined = compose.merge_models(
             compose.add_prefix(tower, "tower/"),
             compose.add_prefix(projection, "head/"),
-            io_map=[("tower/output", f"head/{pooled}")],
+            io_map=[(f"tower/{given}", f"head/{pooled}")],
             outputs=["tower/output", f"head/{_EMBEDDING}"],
         )
     except Exception as error:  # onnx raises a dozen types
@@ -115,6 +128,20 @@ def _pooled(graph: onnx.GraphProto, width: int) -> str:
     return name
 
 
+def _first(graph: onnx.GraphProto, width: int) -> str:
+    """Name the first so many columns of the `output` of a graph, a further output of it."""
+    ends = [("from", [0]), ("to", [width]), ("axis", [1])]
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, dtype=np.int64), f"first_{name}")
+        for name, value in ends
+    )
+    sliced = ["output", *(f"first_{name}" for name, _ in ends)]
+    graph.node.append(helper.make_node("Slice", sliced, ["first"]))
+    shape = helper.make_tensor_value_info("first", onnx.TensorProto.FLOAT, ["B", width])
+    graph.output.append(shape)
+    return "first"
+
+
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         for ends in (node.input, node.output):
@@ -123,10 +150,10 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         port.name = names.get(port.name, port.name)
 
 
-def _parity(looks: Looks, bundle: Bundle) -> float:
+def _parity(described: _Described, bundle: Bundle) -> float:
     """Return the least cosine between features of the tower and of the bundle."""
     pixels = np.stack([preprocess(photo, bundle.manifest.image) for photo in probe_photos()])
     with torch.no_grad():
-        expected: FloatArray = looks(torch.from_numpy(pixels)).numpy()
+        expected: FloatArray = described(torch.from_numpy(pixels)).numpy()
     found = OnnxEncoder.open(bundle).encode_pixels(pixels).features
     return float(np.sum(unit_rows(expected) * unit_rows(found), axis=1, dtype=np.float64).min())
