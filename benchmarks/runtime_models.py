@@ -26,7 +26,10 @@ CROPS = 8  # of each photo, to judge int8 by
 
 
 class Models(NamedTuple):
-    """Where they lie. dynamic: onnxruntime's own dynamic int8; fastembed: a folder in its form."""
+    """Where they lie.
+
+    dynamic: onnxruntime's own dynamic int8; fastembed, faster_clip: folders in the form of these.
+    """
 
     checkpoint: Path
     float32: Bundle
@@ -34,6 +37,7 @@ class Models(NamedTuple):
     portable: Bundle
     dynamic: Path
     fastembed: Path
+    faster_clip: Path
     verdicts: dict[str, str]
 
 
@@ -50,7 +54,8 @@ def make_models(folder: Path, photos: list[Path]) -> Models:
                 quantize(float32, folder / name, questions, precisions=("int8",), runtime=runtime)
             )
         quantise_dynamically(float32, folder / "dynamic")
-        write_for_fastembed(float32, folder / "fastembed")
+        write_for_fastembed(checkpoint, float32, folder / "fastembed")
+        write_for_faster_clip(checkpoint, folder / "faster_clip")
         verdicts.write_text(json.dumps(said))
     return Models(
         checkpoint,
@@ -59,6 +64,7 @@ def make_models(folder: Path, photos: list[Path]) -> Models:
         Bundle.open(folder / "portable"),
         folder / "dynamic",
         folder / "fastembed",
+        folder / "faster_clip",
         json.loads(verdicts.read_text()),
     )
 
@@ -125,18 +131,28 @@ def quantise_dynamically(bundle: Bundle, directory: Path) -> None:
         )
 
 
-def write_for_fastembed(bundle: Bundle, directory: Path) -> None:
-    """Write the image tower under the names that fastembed expects of this model."""
+def write_for_fastembed(checkpoint: Path, bundle: Bundle, directory: Path) -> None:
+    """Export the image tower as it is, under the names that fastembed expects of this model."""
+    import torch
+    from transformers import CLIPVisionModelWithProjection
+
+    from miniclip.train.export.onnx_graphs import traced
+
+    class Embedding(torch.nn.Module):
+        """The one output that is read."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = CLIPVisionModelWithProjection.from_pretrained(checkpoint)
+
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            embedding: torch.Tensor = self.tower(pixel_values=pixel_values).image_embeds
+            return embedding
+
     directory.mkdir(exist_ok=True)
-    model = onnx.load(bundle.path(IMAGE_FILE))
-    renamed = {"pixels": "pixel_values", "embedding": "image_embeds"}
-    del model.graph.output[1:]
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            names[:] = [renamed.get(name, name) for name in names]
-    for port in (*model.graph.input, *model.graph.output):
-        port.name = renamed.get(port.name, port.name)
-    onnx.save(model, directory / "model.onnx")
+    inputs = {"pixel_values": torch.zeros(2, *bundle.manifest.image.shape)}
+    axes = {"pixel_values": {0: torch.export.Dim("B")}}
+    onnx.save(traced(Embedding(), inputs, axes, ("image_embeds",)), directory / "model.onnx")
     spec = bundle.manifest.image
     (directory / "preprocessor_config.json").write_text(
         json.dumps(
@@ -154,3 +170,10 @@ def write_for_fastembed(bundle: Bundle, directory: Path) -> None:
             }
         )
     )
+
+
+def write_for_faster_clip(checkpoint: Path, directory: Path) -> None:
+    """Put the weights where faster-clip keeps those of this model."""
+    place = directory / "sentence-transformers__clip-ViT-B-32" / "0_CLIPModel"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "model.safetensors").hardlink_to(checkpoint / "model.safetensors")

@@ -1,14 +1,18 @@
 """What an image costs when there are few and when there are many: embed, index, search.
 
-    python -m benchmarks.scale [--images 1000 10000 100000] [--dim 512] [--json FILE]
+    python -m benchmarks.scale [--images 1000 10000 100000] [--keep FILE] [--json FILE]
 
 Embedding and indexing run over generated JPEGs of 32 x 32 pixels with `FakeEncoder`, so that what
 the product itself does for an image is measured, and not the model or the decoder, whose cost for
 an image cannot depend on how many there are. Every figure comes from a process of its own, after a
-warm-up. Searches run over random unit vectors, in SQLite and (with miniclip[milvus]) in Milvus
-Lite. Needs about 500 bytes of disk for each image, and 2 kB for each vector.
+warm-up; few images are measured more often than many, before, between and after these, so that a
+computer that becomes slower meanwhile does not look like growth. Searches run over random unit
+vectors, in SQLite and (with miniclip[milvus]) in Milvus Lite. Needs about 500 bytes of disk for
+each image, and 2 kB for each vector.
 
-Legs, in seconds to 1,000 images and peak memory:
+With --keep every figure is appended to a file as it comes, and a run that was stopped goes on.
+
+Legs, in seconds of CPUs and of the clock to 1,000 images, and peak memory:
 
 embed   `embed_cached`, as `miniclip embed` and `search` without an index do; vectors are cached
 shards  `embed_shards`, as `miniclip embed -o FOLDER/` does
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -60,6 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--dim", type=int, default=512, help="of the vectors that are searched")
+    parser.add_argument("--legs", nargs="+", default=list(LEGS), choices=LEGS)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="go on with the figures in it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--leg", nargs=3, help=argparse.SUPPRESS)  # name, images, scratch
     options = parser.parse_args()
@@ -69,26 +76,45 @@ def main() -> None:
         name, count, scratch = options.leg
         print(json.dumps(LEGS[name](int(count), Path(scratch), options.dim)))
         return
+    names = [name for name in options.legs if name != "milvus" or find_spec("pymilvus")]
     with tempfile.TemporaryDirectory() as scratch:
-        report = measure(sorted(options.images), Path(scratch), options.dim)
+        keep = options.keep or Path(scratch) / "figures"
+        report = measure(names, sorted(options.images), Path(scratch), keep, options.dim)
     print(describe(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def measure(counts: list[int], scratch: Path, dim: int) -> dict[str, Any]:
-    write_photos(scratch / "photos", counts[-1])
+def measure(
+    names: list[str], counts: list[int], scratch: Path, keep: Path, dim: int
+) -> dict[str, Any]:
+    """Run what is not in the file `keep` yet: for each leg a list of medians, one to a count."""
+    kept = [json.loads(line) for line in keep.read_text().splitlines()] if keep.exists() else []
+    done = {tuple(about): found for about, found in kept}
+    planned = [(name, count, turn, dim) for name in names for count, turn in turns(name, counts)]
+    if not set(planned) <= set(done):
+        write_photos(scratch / "photos", counts[-1])
+    for about in planned:
+        if about not in done:
+            done[about] = in_child(about[0], about[1], scratch, dim)
+            with keep.open("a") as stream:
+                stream.write(json.dumps([about, done[about]]) + "\n")
+        print(*about[:2], done[about], file=sys.stderr, flush=True)
     report: dict[str, Any] = {"images": counts, "dim": dim}
-    names = [name for name in LEGS if name != "milvus" or find_spec("pymilvus")]
     for name in names:
-        rows = []
-        for count in counts:
-            rounds = 1 if name in ("sqlite", "milvus") else ROUNDS.get(count, 1)
-            found = [in_child(name, count, scratch, dim) for _ in range(rounds)]
-            rows.append({key: statistics.median(row[key] for row in found) for key in found[0]})
-            print(name, count, rows[-1], file=sys.stderr, flush=True)
-        report[name] = rows
+        rounds = [[done[one] for one in planned if one[:2] == (name, count)] for count in counts]
+        report[name] = [
+            {key: statistics.median(row[key] for row in found) for key in found[0]}
+            for found in rounds
+        ]
     return report
+
+
+def turns(name: str, counts: list[int]) -> list[tuple[int, int]]:
+    """Return counts with the numbers of their rounds, spread evenly among each other."""
+    rounds = {count: 1 if name in SEARCH else ROUNDS.get(count, 1) for count in counts}
+    all_ = [(count, turn) for count in counts for turn in range(rounds[count])]
+    return sorted(all_, key=lambda one: (one[1] + 0.5) / rounds[one[0]])
 
 
 def in_child(name: str, count: int, scratch: Path, dim: int) -> Result:
@@ -112,6 +138,7 @@ def write_photos(folder: Path, count: int) -> None:
         pixels = draws.integers(0, 256, (4, 4, 3), dtype=np.uint8)
         picture = Image.fromarray(pixels).resize((32, 32), Image.Resampling.NEAREST)
         picture.save(place / f"{number:07}.jpg", quality=75)
+    os.sync()  # else the disk is at work while the first legs run
 
 
 # In a process of its own
@@ -155,9 +182,7 @@ def driver(count: int, own: Path, dim: int) -> Result:
             yield FarVectors(tuple(range(len(images))), digests, rows[: len(images)], {})
 
     places = [str(folder) for folder in folders(own, count)]
-    started = time.process_time()
-    result = cost(count, lambda: embed_shards(encoder, places, str(own / "out"), ready))
-    return result | {"cpu": 1e3 * (time.process_time() - started) / count}
+    return cost(count, lambda: embed_shards(encoder, places, str(own / "out"), ready))
 
 
 def index(count: int, own: Path, _dim: int) -> Result:
@@ -167,7 +192,7 @@ def index(count: int, own: Path, _dim: int) -> Result:
     with Index.open(folders(own, count), encoder, directory=own / "index") as collection:
         first = cost(count, collection.sync)
         again = cost(count, collection.sync)
-    return first | {"again": again["seconds"]}
+    return first | {"again": again["cpu"]}
 
 
 def sqlite(count: int, own: Path, dim: int) -> Result:
@@ -204,22 +229,25 @@ def search(count: int, address: Directory | InMilvus, dim: int) -> Result:
     }
 
 
+SEARCH = {"sqlite": sqlite, "milvus": milvus}
 LEGS: dict[str, Callable[[int, Path, int], Result]] = {
     "embed": embed,
     "shards": shards,
     "driver": driver,
     "index": index,
-    "sqlite": sqlite,
-    "milvus": milvus,
+    **SEARCH,
 }
 
 
 def cost(count: int, work: Callable[[], object]) -> Result:
-    """Seconds to 1,000 images, and the peak memory of the process."""
-    started = time.perf_counter()
+    """Seconds to 1,000 images, of all CPUs and of the clock, and the peak memory of the process."""
+    spent, started = time.process_time(), time.perf_counter()
     work()
-    seconds = time.perf_counter() - started
-    return {"seconds": 1e3 * seconds / count, "megabytes": peak_megabytes()}
+    return {
+        "cpu": 1e3 * (time.process_time() - spent) / count,
+        "seconds": 1e3 * (time.perf_counter() - started) / count,
+        "megabytes": peak_megabytes(),
+    }
 
 
 def peak_megabytes() -> float:
@@ -234,11 +262,14 @@ def describe(report: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(["", *(f"{count:,}" for count in counts), "largest to smallest"])]
     lines = [f"{lines[0]} |", "|---" * (len(counts) + 2) + "|"]
     for name, key, what in (
+        ("embed", "cpu", "embed, CPU s to 1,000 images"),
+        ("shards", "cpu", "embed into shards, CPU s to 1,000"),
+        ("driver", "cpu", "of it listing and writing, CPU s to 1,000"),
+        ("index", "cpu", "index, CPU s to 1,000"),
+        ("index", "again", "index again, CPU s to 1,000"),
         ("embed", "seconds", "embed, s to 1,000 images"),
         ("shards", "seconds", "embed into shards, s to 1,000"),
-        ("driver", "cpu", "of it listing and writing, CPU s to 1,000"),
         ("index", "seconds", "index, s to 1,000"),
-        ("index", "again", "index again, s to 1,000"),
         ("embed", "megabytes", "embed, peak MB"),
         ("shards", "megabytes", "embed into shards, peak MB"),
         ("index", "megabytes", "index, peak MB"),
