@@ -109,7 +109,17 @@ def _thumbnail(
     return {}, out.getvalue()
 
 
-_JOBS = {"pixels": _pixels, "picture": _picture, "thumbnail": _thumbnail}
+def _facts(
+    _spec: ImageSpec, source: ImageSource, job: dict[str, Any]
+) -> tuple[dict[str, Any], bytes]:
+    """Return what is known of an image without a model, as the cache of features keeps it."""
+    from miniclip.probe.facts import THUMBNAIL, facts_of  # noqa: PLC0415 - SciPy, seldom needed
+
+    image = decode(source, max_pixels=job["max_pixels"], at_least=4 * THUMBNAIL)
+    return {"facts": facts_of(source, image).to_json()}, b""
+
+
+_JOBS = {"pixels": _pixels, "picture": _picture, "thumbnail": _thumbnail, "facts": _facts}
 
 
 def _receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:

@@ -82,10 +82,21 @@ class Decoders:
         _, found = await self._ask(job | place, source.data or b"")
         return found
 
-    async def _ask(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    async def facts(self, data: bytes) -> str:
+        """Return the facts of an image as JSON, as `probe.facts` gathers them."""
+        # A process may have to load SciPy first.
+        said, _ = await self._ask({"do": "facts"}, data, more_seconds=_START_SECONDS)
+        return str(said["facts"])
+
+    async def _ask(
+        self, job: dict[str, Any], data: bytes, *, more_seconds: float = 0.0
+    ) -> tuple[dict[str, Any], bytes]:
         process = await self._free_process()
+        seconds = self._settings.decode_seconds + more_seconds
         # Whoever gives up waiting leaves the process to end its job in peace.
-        outcome = await asyncio.shield(asyncio.create_task(self._converse(process, job, data)))
+        outcome = await asyncio.shield(
+            asyncio.create_task(self._converse(process, job, data, seconds))
+        )
         if isinstance(outcome, Exception):
             raise outcome
         said, found = outcome
@@ -94,10 +105,9 @@ class Decoders:
         return said, found
 
     async def _converse(
-        self, process: Process, job: dict[str, Any], data: bytes
+        self, process: Process, job: dict[str, Any], data: bytes, seconds: float
     ) -> tuple[dict[str, Any], bytes] | Exception:
         """Have a process do a job, and put it back; errors are returned, perhaps to nobody."""
-        seconds = self._settings.decode_seconds
         try:
             async with asyncio.timeout(seconds):
                 outcome = await _exchange(

@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from miniclip.errors import ConfigError, ImageError, MiniClipError, StoreError, TokenizerError
+from miniclip.errors import (
+    ConfigError,
+    DatasetError,
+    ImageError,
+    MiniClipError,
+    StoreError,
+    TokenizerError,
+)
 
 
 class BusyError(MiniClipError):
@@ -53,6 +60,7 @@ _STATUS: dict[type[MiniClipError], tuple[int, str]] = {
     LimitError: (422, "limit"),
     ImageError: (422, "image"),
     ConfigError: (422, "request"),
+    DatasetError: (422, "data"),
     TokenizerError: (422, "text"),
     DecoderDiedError: (500, "decoder"),
     SlowError: (503, "timeout"),
