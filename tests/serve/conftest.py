@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +16,25 @@ from miniclip.datasets.labelled_splits import read_labelled_splits
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.fit import fit_classifier
 from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.model import ClassifierModel
 from miniclip.serve.settings import Settings
 from miniclip.testing import COLOURS, FakeEncoder
 from tests.probe.photos import make_photos
 from tests.serve.running import Running, png, running
 
 
+@dataclass(frozen=True)
+class Served:
+    """What servers serve."""
+
+    place: Path
+    index: Index
+    models: dict[str, ClassifierModel]
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Serve eleven pictures of one colour, some with captions, and a classifier of made photos."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Make eleven pictures of one colour, some with captions, and a classifier of made photos."""
     place = tmp_path_factory.mktemp("serve")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINICLIP_HOME", str(place / "home"))
@@ -39,9 +51,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         settings = FitSettings(folds=3, views="flip")
         with VectorCache.open(place / "cache.sqlite3") as cache:
             model = fit_classifier(FakeEncoder(), splits, cache, settings).model
-        models = {"made": model}
-        with index, running(Settings(port=0), index=index, models=models, place=place) as server:
-            yield server
+        with index:
+            yield Served(place, index, {"made": model})
+
+
+@pytest.fixture(scope="session")
+def server(served: Served) -> Iterator[Running]:
+    """Serve them."""
+    settings, place = Settings(port=0), served.place
+    with running(settings, index=served.index, models=served.models, place=place) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,20 @@
 // What gradio leaves out for screen readers and keyboards: live regions, names, and focus.
 (() => {
   const mend = () => {
-    for (const place of document.querySelectorAll(".said:not([role])")) {
+    for (const place of document.querySelectorAll(".prose.said:not([role])")) {
       place.setAttribute("role", "status");
       place.setAttribute("aria-live", "polite");
+    }
+    for (const tile of document.querySelectorAll(".thumbnail-item > img[alt]")) {
+      const name = tile.alt;
+      if (name && tile.parentElement.ariaLabel !== name) tile.parentElement.ariaLabel = name;
+    }
+    for (const frame of document.querySelectorAll("button > .image-frame")) {
+      if (!frame.parentElement.ariaLabel) frame.parentElement.ariaLabel = "the picture";
+    }
+    for (const head of document.querySelectorAll(".toast-header[role=button]")) {
+      head.removeAttribute("role"); // it holds a button of its own
+      head.removeAttribute("tabindex");
     }
     for (const box of document.querySelectorAll("div.empty[aria-label]")) box.removeAttribute("aria-label");
   };

@@ -87,6 +87,11 @@ def _theme() -> gr.themes.Base:
         neutral_hue=gr.themes.colors.slate,
         font=_SYSTEM_FONTS,
         font_mono=_MONO_FONTS,
+    ).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
     )
 
 

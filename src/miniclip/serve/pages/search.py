@@ -101,6 +101,7 @@ class _Page:
         self.said = sentence("Describe a picture, or drop one here.")
         self.gallery = gr.Gallery(
             label="Pictures",
+            show_label=False,
             interactive=False,
             allow_preview=False,
             columns=4,

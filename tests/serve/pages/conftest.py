@@ -1,0 +1,128 @@
+"""The pages in a real browser: a server of colours, and a look at each page for what is amiss.
+
+Skipped where playwright, axe or a Chromium is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+pytest.importorskip("playwright", reason="pages are tested with playwright: pip install '.[dev]'")
+pytest.importorskip("axe_playwright_python")
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    sync_playwright,
+)
+
+from miniclip.serve.settings import Settings
+from tests.serve.conftest import Served
+from tests.serve.running import Running, running
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE = 60_000  # ms; a busy machine draws slowly
+HARMLESS = ("minor", "moderate")
+
+
+@pytest.fixture(scope="session")
+def site(served: Served) -> Iterator[Running]:
+    """Serve the pages of what is served."""
+    about = {"card": "# A card\n<b>colours</b> alone ![x](http://far/x.png)", "licence": "none"}
+    with running(
+        Settings(port=0),
+        index=served.index,
+        models=served.models,
+        place=served.place,
+        pages=True,
+        **about,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[BrowserContext]:
+    """Start a browser without a head; its visits share what it has loaded."""
+    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if not path:
+        pytest.skip("there is no Chromium to look at the pages with")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        context = chromium.new_context(viewport=WIDE, accept_downloads=True)  # type: ignore[arg-type]
+        context.set_default_timeout(PATIENCE)
+        yield context
+        chromium.close()
+
+
+@dataclass
+class Visit:
+    """One document that a person looks at, and what went wrong on the way."""
+
+    page: Page
+    url: str
+    amiss: list[str] = field(default_factory=list)
+
+    def open(self, name: str) -> Locator:
+        """Choose a tab and return its panel."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+        return self.page.get_by_role("tabpanel").filter(visible=True).first
+
+    def sees(self, text: str) -> None:
+        """Wait for a text."""
+        self.page.get_by_text(text).filter(visible=True).first.wait_for()
+
+    def check(self) -> None:
+        """Look for barriers and for what does not fit, wide in light and on a phone in the dark."""
+        for size, scheme in ((WIDE, "light"), (PHONE, "dark")):
+            self.page.set_viewport_size(size)  # type: ignore[arg-type]
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            self.page.wait_for_timeout(300)
+            found = Axe().run(self.page).response["violations"]
+            barriers = [_told(one) for one in found if one["impact"] not in HARMLESS]
+            assert barriers == [], f"{scheme}, {size['width']} pixels"
+            width = self.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= size["width"]
+
+    def listen(self) -> None:
+        """Remember errors, and requests to anybody else."""
+        self.page.on("pageerror", lambda error: self.amiss.append(str(error)))
+        self.page.on("console", self._console)
+        self.page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.amiss.append(message.text)
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.amiss.append(f"asks {request.url}")
+
+
+@pytest.fixture
+def visit(browser: BrowserContext, site: Running) -> Iterator[Visit]:
+    """Look at the pages; at the end nothing may have gone wrong and nobody else been asked."""
+    visit = Visit(browser.new_page(), site.url)
+    visit.listen()
+    visit.page.goto(site.url)
+    visit.page.get_by_role("tab").first.wait_for()
+    yield visit
+    visit.page.close()
+    assert visit.amiss == []
+
+
+def _told(violation: dict[str, Any]) -> str:
+    places = [node["html"][:200] for node in violation["nodes"]]
+    return f"{violation['id']}: {places}"
