@@ -46,7 +46,7 @@ def telling(recipe: Recipe, output: Path, world: World) -> TrainingResult:
 
     checkpoints._save = save
     TrunkRunner.__call__ = run  # type: ignore[method-assign]
-    Contrastive.training_step = step  # type: ignore[method-assign]
+    Contrastive.training_step = step  # type: ignore[method-assign, assignment]
     result = _train(recipe, output, world)
     (output.parent / f"{os.environ['RANK']}.json").write_text(json.dumps(told))
     return result

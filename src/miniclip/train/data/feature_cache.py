@@ -80,7 +80,7 @@ class FeatureCache(NamedTuple):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tell another process the files, which it maps too: pickled rows would be a copy each."""
-        files = tuple(Path(view.filename) for view in self.views if isinstance(view, np.memmap))
+        files = tuple(Path(view.filename) for view in self.views)  # type: ignore[attr-defined]
         return _mapped, (files, self.usable, self.skipped)
 
 
