@@ -34,20 +34,27 @@ ray: Any = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of ray
 
 PHOTOS = 100
+# Each node is half a dozen processes: start no more of them than the tests need.
+NODE = {"num_cpus": 2, "object_store_memory": 100_000_000}
+HEAD = NODE | {
+    "num_cpus": 0,
+    "include_dashboard": False,
+    "include_log_monitor": False,
+    "no_monitor": True,
+}
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Start a head that computes nothing, and two nodes of one CPU."""
+    """Start a head that computes nothing, and a node with two workers."""
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
     patch = pytest.MonkeyPatch()
     patch.setenv("MINICLIP_HOME", str(tmp_path_factory.mktemp("home")))
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100_000_000}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=100_000_000)
+    patch.setenv("RAY_worker_niceness", "0")  # beside other work they would wait for ever
+    made = Cluster(initialize_head=True, head_node_args=HEAD)
+    made.add_node(**NODE)
     yield made
     ray.shutdown()
     made.shutdown()
@@ -106,8 +113,9 @@ def test_files_that_the_workers_do_not_see_are_sent(
 def test_each_photo_is_there_once_when_a_node_dies_and_another_joins(
     nodes: Any, cluster: RayCluster, tiny_bundle: Bundle, sources: list[ImageSource]
 ) -> None:
+    """The node that dies is the only one, so nothing computes until the other is there."""
     encoder = open_encoder(tiny_bundle)
-    doomed = next(iter(nodes.worker_nodes))
+    (doomed,) = nodes.worker_nodes
 
     def slowly() -> Iterator[ImageSource]:
         for source in sources:
@@ -117,7 +125,7 @@ def test_each_photo_is_there_once_when_a_node_dies_and_another_joins(
     stream = cluster.stream(encoder, slowly())
     there = [next(stream)]
     nodes.remove_node(doomed, allow_graceful=False)
-    nodes.add_node(num_cpus=1, object_store_memory=100_000_000)
+    nodes.add_node(**NODE)
     there += list(stream)
 
     here = list(embed_stream(encoder, sources))
