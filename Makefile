@@ -19,7 +19,7 @@ demo: $(DEMO)/.installed  ## install without torch, search the demo photos, writ
 
 test: lint types  ## install with everything, then lint, types and all tests
 	@echo "== pytest"
-	@$(DEV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(DEV)/.installed  ## ruff: rules and format
 	@echo "== ruff"
