@@ -2,11 +2,12 @@
 
     python benchmarks/explain.py planted --pictures 40
     python benchmarks/explain.py photos --captions FILE --images DIR --split FILE --photos 100
-    python benchmarks/explain.py shuffled --images DIR --photos 8 [--model MODEL]
+    python benchmarks/explain.py shuffled --images DIR --photos 8 [--model MODEL | --captions FILE]
 
 `photos` keeps each finished photo in --keep FILE (JSON lines) and goes on from there. Captions are
-in the format of Flickr8k; a photo is asked about with its first one. All intervals are of 95 %,
-by drawing photos again.
+in the format of Flickr8k; a photo is asked about with its first one. `shuffled` asks for that, for
+the class that a fitted model says, or, with neither, for the photo's own vector. All intervals are
+of 95 %, by drawing photos again.
 """
 
 from __future__ import annotations
@@ -72,11 +73,9 @@ def on_planted(options: argparse.Namespace) -> None:
 
 
 def on_photos(options: argparse.Namespace) -> None:
-    """Print deletion, insertion and their difference, of each method against both baselines."""
-    captions = read_captions(options.captions, options.images, split=options.split)
-    order = np.random.default_rng(options.seed).permutation(len(captions.images))
-    chosen = [captions.images[place] for place in order[: options.photos]]
+    """Print deletion and insertion of each method, and how far they are from both baselines."""
     encoder = open_encoder(Bundle.resolve(options.bundle))
+    chosen = _captioned(options)
     done = _kept(options.keep)
     for number, one in enumerate(chosen, start=1):
         name = one.source.name
@@ -86,6 +85,13 @@ def on_photos(options: argparse.Namespace) -> None:
                 stream.write(json.dumps({"photo": name} | done[name]) + "\n")
         if number == len(chosen) or number % 5 == 0:
             _print_photos([done[one.source.name] for one in chosen[:number]], options.methods)
+
+
+def _captioned(options: argparse.Namespace) -> list[CaptionedImage]:
+    """Draw photos that have captions."""
+    images = read_captions(options.captions, options.images, split=options.split).images
+    order = np.random.default_rng(options.seed).permutation(len(images))
+    return [images[place] for place in order[: options.photos].tolist()]
 
 
 def _photo(encoder: Encoder, photo: CaptionedImage, options: argparse.Namespace) -> dict[str, Any]:
@@ -117,15 +123,20 @@ def _print_photos(photos: Sequence[dict[str, Any]], methods: Sequence[str]) -> N
     def column(name: str, measure: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.array([photo["values"][name][measure] for photo in photos])
 
+    shown = {name: measure for name, measure in MEASURES.items() if name != "gain"}
     print(f"\n{len(photos)} photos", flush=True)
-    print("| map | deletion | insertion | gain | less random | less the middle | seconds |")
-    print("|---|---|---|---|---|---|---|")
+    heads = [f"{name} | less random | less the middle" for name in shown]
+    print("| map | " + " | ".join(heads) + " | seconds |")
+    print("|---" * (3 * len(shown) + 2) + "|")
     for name in [*methods, "middle", "random"]:
-        cells = [f"{column(name, measure).mean():.3f}" for measure in MEASURES.values()]
-        for other in ("random", "middle"):
-            less = column(name, "gain") - column(other, "gain")
-            low, high = bootstrap_interval(less)
-            cells.append(f"{less.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+        cells = []
+        for measure in shown.values():
+            cells.append(f"{column(name, measure).mean():.3f}")
+            for other in ("random", "middle"):
+                less = column(name, measure) - column(other, measure)
+                low, high = bootstrap_interval(less)
+                said = f"{less.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+                cells.append(said if name != other else "")
         times = [photo["seconds"][name] for photo in photos] if name in methods else []
         cells.append(f"{np.median(times):.1f}" if times else "")
         print(f"| {name} | " + " | ".join(cells) + " |")
@@ -136,10 +147,16 @@ def on_shuffled(options: argparse.Namespace) -> None:
     fitted = ClassifierModel.open(options.model) if options.model else None
     bundle = fitted.find_bundle(options.bundle) if fitted else Bundle.resolve(options.bundle)
     encoder = open_encoder(bundle)
-    paths = sorted(find_images([options.images]))
-    drawn = np.random.default_rng(options.seed).permutation(len(paths))[: options.photos]
-    pictures = [_read(encoder, paths[place]) for place in drawn]
     scores: list[Score] | None = None
+    if options.captions:
+        photos = _captioned(options)
+        pictures = [_read(encoder, photo.source) for photo in photos]
+        vectors = encoder.encode_texts([photo.captions[0] for photo in photos])
+        scores = [cosine_to(vector) for vector in vectors]
+    else:
+        paths = sorted(find_images([options.images]))
+        drawn = np.random.default_rng(options.seed).permutation(len(paths))[: options.photos]
+        pictures = [_read(encoder, paths[place]) for place in drawn]
     if fitted:
         scores = [ask_class(encoder, picture, fitted).score for picture in pictures]
     with tempfile.TemporaryDirectory() as folder:
@@ -147,9 +164,8 @@ def on_shuffled(options: argparse.Namespace) -> None:
         for method in options.methods:
             found = check_randomisation(encoder, shuffled, pictures, METHODS[method], scores)
             low, high = found.interval
-            print(
-                f"| {options.model or bundle.name} | `{method}` | {found} [{low:.2f}, {high:.2f}]"
-            )
+            about = f"{found} [{low:.2f}, {high:.2f}]"
+            print(f"| {options.model or bundle.name} | `{method}` | {about} |", flush=True)
 
 
 def _read(encoder: Encoder, source: ImageSource | Path) -> Image.Image:
