@@ -1,4 +1,4 @@
-"""Questions to an index of coloured pictures: pages, cuts, copies, words."""
+"""Questions to an index of coloured pictures, of every kind: pages, cuts, copies, words."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from miniclip.index.ask import Answer, Question, ask, spelled_out
 from miniclip.index.loose import LooseFiles
 from miniclip.index.query import parse_query
 from miniclip.index.relevance import Relevance
-from miniclip.index.sqlite_store import SqliteStore
 from miniclip.index.store import Below, ImageRecord, Model, NewImage
 from miniclip.testing import COLOURS, FakeEncoder
+from tests.index.store_kinds import KINDS, AnyStore
 
 ENCODER = FakeEncoder()
 
@@ -31,9 +31,17 @@ def colour_vectors() -> FloatArray:
 NAMES = [f"{kind}/{colour}.png" for kind in ("pure", "mixed") for colour in COLOURS]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with SqliteStore.open(tmp_path / "index", write=True) as store:
+@pytest.fixture(scope="module", params=KINDS)
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AnyStore]:
+    """Fill an index once, for tests that leave it as it is."""
+    directory = tmp_path_factory.mktemp("asked")
+    home = KINDS[request.param].in_(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINICLIP_HOME", str(directory / "home"))
+        store = home.open(write=True)
+    with store:
         store.use_model(Model(ENCODER.fingerprint, ENCODER.name, ENCODER.embedding_dim))
         images = [
             NewImage(
@@ -49,6 +57,19 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
         yield store
 
 
+@pytest.fixture
+def twins(store: AnyStore) -> Iterator[set[str]]:
+    """Put more pictures of pure red there, for a while."""
+    images = [
+        NewImage(path=f"twin{n}.png", content=bytes([90 + n]) * 32, size=1, mtime_ns=0)
+        for n in range(3)
+    ]
+    row = colour_vectors()[list(COLOURS).index("red")]
+    ids = store.upsert(images, np.stack([row] * 3))
+    yield {image.path for image in images}
+    store.delete(ids)
+
+
 def question(words: str, **options: object) -> Question:
     return Question.of(ENCODER, parse_query(words), **options)
 
@@ -57,7 +78,7 @@ def paths(answer: Answer) -> list[str]:
     return [hit.record.path for hit in answer.hits]
 
 
-def test_hits_come_by_cosine_page_by_page(store: SqliteStore) -> None:
+def test_hits_come_by_cosine_page_by_page(store: AnyStore) -> None:
     (query,) = ENCODER.encode_texts(["red"])
     cosines = colour_vectors() @ query
     order = [NAMES[row] for row in np.argsort(-cosines, kind="stable")]
@@ -71,7 +92,7 @@ def test_hits_come_by_cosine_page_by_page(store: SqliteStore) -> None:
     assert all(hit.confidence is None for page in pages for hit in page.hits)
 
 
-def test_what_does_not_match_is_cut_and_the_closest_is_named(store: SqliteStore) -> None:
+def test_what_does_not_match_is_cut_and_the_closest_is_named(store: AnyStore) -> None:
     judge = Relevance.of(ENCODER)
 
     red = ask(store, question("red", min_confidence=0.5), judge)
@@ -86,7 +107,7 @@ def test_what_does_not_match_is_cut_and_the_closest_is_named(store: SqliteStore)
     assert len(everything.hits) == len(NAMES)
 
 
-def test_confidence_is_judged_by_what_is_wanted_and_not_by_what_is_not(store: SqliteStore) -> None:
+def test_confidence_is_judged_by_what_is_wanted_and_not_by_what_is_not(store: AnyStore) -> None:
     judge = Relevance.of(ENCODER)
 
     plain, less = (
@@ -97,7 +118,7 @@ def test_confidence_is_judged_by_what_is_wanted_and_not_by_what_is_not(store: Sq
     assert plain == less
 
 
-def test_a_search_deep_behind_the_cut_finds_all_that_match(store: SqliteStore) -> None:
+def test_a_search_deep_behind_the_cut_finds_all_that_match(store: AnyStore) -> None:
     judge = Relevance.of(ENCODER)
     vector = unit_rows(ENCODER.encode_texts(["red", "blue"]).sum(axis=0))
     asked = Question(
@@ -107,22 +128,15 @@ def test_a_search_deep_behind_the_cut_finds_all_that_match(store: SqliteStore) -
     assert paths(ask(store, asked, judge)) == ["mixed/blue.png"]
 
 
-def test_near_duplicates_fold_into_the_better_hit(store: SqliteStore) -> None:
-    twins = [
-        NewImage(path=f"twin{n}.png", content=bytes([90 + n]) * 32, size=1, mtime_ns=0)
-        for n in range(3)
-    ]
-    row = colour_vectors()[list(COLOURS).index("red")]
-    store.upsert(twins, np.stack([row] * 3))
-
+def test_near_duplicates_fold_into_the_better_hit(store: AnyStore, twins: set[str]) -> None:
     answer = ask(store, question("red", top=2, near_duplicates=True), None)
 
     assert paths(answer) == ["pure/red.png", "mixed/red.png"]
-    assert {image.path for image in answer.hits[0].alike} == {twin.path for twin in twins}
+    assert {image.path for image in answer.hits[0].alike} == twins
     assert answer.hits[1].alike == ()
 
 
-def test_words_find_captions_and_both_join_the_rankings(store: SqliteStore) -> None:
+def test_words_find_captions_and_both_join_the_rankings(store: AnyStore) -> None:
     by_words = ask(store, question("green hills", by="text", top=2), None)
     by_both = ask(store, question("green hills", by="both", top=2), None)
 
@@ -130,7 +144,7 @@ def test_words_find_captions_and_both_join_the_rankings(store: SqliteStore) -> N
     assert paths(by_both) == ["pure/green.png", "mixed/green.png"]
 
 
-def test_an_image_that_spells_it_out_is_a_match_whatever_it_shows(store: SqliteStore) -> None:
+def test_an_image_that_spells_it_out_is_a_match_whatever_it_shows(store: AnyStore) -> None:
     judge = Relevance.of(ENCODER)
 
     written = ask(store, question("sky hills", by="both", min_confidence=0.99, top=30), judge)
@@ -140,7 +154,7 @@ def test_an_image_that_spells_it_out_is_a_match_whatever_it_shows(store: SqliteS
     assert unwritten.hits == ()
 
 
-def test_a_filter_and_a_list_of_ids_leave_images_out(store: SqliteStore) -> None:
+def test_a_filter_and_a_list_of_ids_leave_images_out(store: AnyStore) -> None:
     mixed = ask(store, question("red", where=Below("mixed"), top=30), None)
     (best, *_) = mixed.hits
     rest = ask(store, question("red", exclude=[best.record.id], top=30), None)
