@@ -68,12 +68,19 @@ def running(
     credentials: Credentials | None = None,
     place: Path = Path(),
     pages: bool = False,
-    **about: str,
+    card: str = "",
+    licence: str = "",
 ) -> Iterator[Running]:
     """Run a server with these parts as long as the block lasts."""
     metrics = Metrics()
     service = Service(
-        encoder or FakeEncoder(), index, models, settings, watch_batch=metrics.saw_batch, **about
+        encoder or FakeEncoder(),
+        index,
+        models,
+        settings,
+        watch_batch=metrics.saw_batch,
+        card=card,
+        licence=licence,
     )
     answers = threading.Event()
     with listen(settings) as listener:

@@ -39,14 +39,14 @@ HARMLESS = ("minor", "moderate")
 @pytest.fixture(scope="session")
 def site(served: Served) -> Iterator[Running]:
     """Serve the pages of what is served."""
-    about = {"card": "# A card\n<b>colours</b> alone ![x](http://far/x.png)", "licence": "none"}
     with running(
         Settings(port=0),
         index=served.index,
         models=served.models,
         place=served.place,
         pages=True,
-        **about,
+        card="# A card\n<b>colours</b> alone ![x](http://far/x.png)",
+        licence="none",
     ) as server:
         yield server
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +23,6 @@ from miniclip.index.collection_map import draw_map, sample, word_vectors
 from miniclip.index.reading import sources_of
 from miniclip.index.store import ImageRecord
 from miniclip.report.map import Pictured, write_map_page
-from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import plain, sentence, told
 from miniclip.serve.pages.search import NO_INDEX
 from miniclip.serve.service import Service
@@ -50,6 +50,7 @@ class Maps:
         self._service = service
         self._making: asyncio.Task[Path] | None = None
         self._stamp = ""
+        self._folder = TemporaryDirectory(prefix="miniclip-map-", ignore_cleanup_errors=True)
         self.done, self.total = 0, 0
 
     @property
@@ -98,7 +99,7 @@ class Maps:
         def progress(done: int) -> None:
             self.done = done
 
-        path = disk.prepare() / "collection.html"
+        path = Path(self._folder.name) / "map.html"
         write_map_page(
             path,
             drawn,

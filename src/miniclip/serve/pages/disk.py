@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,11 +16,15 @@ from tempfile import TemporaryDirectory
 from miniclip.atomic import replacing
 
 KEPT_SECONDS = 3600  # that a file stays at least
+_SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # nothing leaves this machine
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 62),  # nobody asks how long each call took
+}
 
 
 def prepare() -> Path:
     """Return the folder; called before gradio is imported, and by whoever puts a file there."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing leaves this machine
+    os.environ |= _SETTINGS
     return Path(_folder().name).resolve()
 
 
@@ -32,7 +37,9 @@ def keep(data: bytes, name: str) -> str:
     folder.mkdir(exist_ok=True)
     safe = "".join(letter for letter in name if letter.isalnum() or letter in "-_. ").strip(". ")
     path = folder / (safe[-100:] or "file")
-    if not path.exists():
+    if path.exists():
+        path.touch()
+    else:
         with replacing(path) as stream:
             stream.write(data)
     return str(path)
@@ -44,16 +51,24 @@ def is_kept(path: str) -> bool:
     return Path(os.path.normpath(path)).is_relative_to(folder) and "\0" not in path
 
 
-def kept_bytes() -> int:
-    """Return how many bytes there are."""
-    total = 0
+def has_room(most: int) -> bool:
+    """Whether less than so many bytes are kept, once what is old is gone.
+
+    gradio deletes what it knows of; not what an upload left behind that broke off.
+    """
+    total, old = 0, time.time() - KEPT_SECONDS
     for place, _, names in os.walk(prepare()):
         for name in names:
+            path = Path(place, name)
             try:
-                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+                facts = path.stat()
+                if facts.st_mtime < old:
+                    path.unlink()
+                else:
+                    total += facts.st_size
             except OSError:
                 continue  # it was deleted meanwhile
-    return total
+    return total < most
 
 
 @cache

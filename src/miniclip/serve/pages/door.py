@@ -45,7 +45,7 @@ class Door:
             if not is_open:
                 await PlainTextResponse("there is nothing here\n", 404)(scope, receive, send)
                 return
-            if path == _UPLOAD and await asyncio.to_thread(disk.kept_bytes) > self._kept_bytes:
+            if path == _UPLOAD and not await asyncio.to_thread(disk.has_room, self._kept_bytes):
                 full = "the server keeps too many uploads; come back in an hour\n"
                 await PlainTextResponse(full, 507)(scope, receive, send)
                 return

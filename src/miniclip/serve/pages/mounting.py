@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
@@ -36,7 +37,16 @@ _MONO_FONTS = ("ui-monospace", "Consolas", "monospace")
 
 
 def mount(app: FastAPI, service: Service) -> FastAPI:
-    """Put the pages on an application at `/`; its own routes come first."""
+    """Put the pages on an application at `/`; its own routes come first.
+
+    It is called before the application runs: outside an event loop.
+    """
+    asyncio.run(_mount(app, service))
+    return app
+
+
+async def _mount(app: FastAPI, service: Service) -> None:
+    """As `mount`; without a loop that runs, gradio would make some and leave them open."""
     settings = service.settings
     collection.add_routes(app, service)
     gr.mount_gradio_app(
@@ -61,7 +71,6 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
         css=_read("frame.css"),
         head=f"<script>{_read('frame.js')}</script>",
     )
-    return app
 
 
 def _document(service: Service) -> gr.Blocks:

@@ -1,0 +1,200 @@
+"""What strangers and the curious get from the routes of the pages: nothing."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+pytest.importorskip("gradio")
+
+from miniclip.serve.auth import Credentials
+from miniclip.serve.pages import disk
+from miniclip.serve.settings import Settings
+from tests.serve.running import Running, code_of, png, running, status_of
+
+WORD = "a-word-of-24-letters-now"
+TOKEN = {"Authorization": f"Bearer {WORD}"}
+UPLOAD_BYTES = 50_000
+SHUT = [
+    "/gradio_api/openapi.json",
+    "/gradio_api/call/search",
+    "/gradio_api/app_id",
+    "/gradio_api/token",
+    "/gradio_api/proxy=http://example.org/x",
+    "/gradio_api/file=http://example.org/x",
+    "/gradio_api/file=/etc/passwd",
+    "/gradio_api/file=../../../../etc/passwd",
+    "/gradio_api/file//etc/passwd",
+    "/gradio_api/stream/a/b/1/playlist.m3u8",
+    "/gradio_api/deep_link",
+    "/gradio_api/vibe-code",
+    "/gradio_api/runs",
+    "/gradio_api/dev/reload",
+    "/custom_component/1/client/component/x.js",
+    "/monitoring",
+    "/docs",
+    "/login",
+    "/static/../../../etc/passwd",
+]
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Running]:
+    """Serve pages to those who know the word, in small portions."""
+    settings = Settings(
+        port=0, upload_bytes=UPLOAD_BYTES, upload_seconds=1.5, kept_bytes=3 * UPLOAD_BYTES
+    )
+    with running(settings, credentials=Credentials(WORD, {}), pages=True) as server:
+        yield server
+
+
+@pytest.fixture
+def inside(house: Running) -> Iterator[httpx.Client]:
+    """Ask as one who knows the word."""
+    with house.http(headers=TOKEN) as http:
+        yield http
+
+
+def upload(http: httpx.Client, data: bytes, name: str = "red.png") -> httpx.Response:
+    return http.post("/gradio_api/upload", files={"files": (name, data)})
+
+
+def config(http: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = http.get("/config").json()
+    return found
+
+
+def answer(http: httpx.Client, photo: Any) -> str:
+    """Press the button "Match" with a photo, and return what the server streams back."""
+    pages = config(http)
+    (button,) = (one["id"] for one in pages["components"] if one["props"].get("value") == "Match")
+    (event,) = (one for one in pages["dependencies"] if [button, "click"] in one["targets"])
+    asked = {"data": [photo, "red\ngreen", 2], "fn_index": event["id"], "session_hash": "visit"}
+    assert http.post("/gradio_api/queue/join", json=asked).status_code == 200
+    return http.get("/gradio_api/queue/data?session_hash=visit").text
+
+
+def test_without_the_word_there_is_nothing(house: Running) -> None:
+    with house.http() as http:
+        for path in ("/", "/config", "/theme.css", "/gradio_api/heartbeat/x", "/collection/map"):
+            assert http.get(path).status_code == 401
+        assert upload(http, png("red")).status_code == 401
+        assert http.post("/gradio_api/queue/join", json={}).status_code == 401
+
+
+def test_the_document_loads_from_here_and_stands_in_no_frame(inside: httpx.Client) -> None:
+    page = inside.get("/")
+    policy = page.headers["content-security-policy"]
+    assert page.status_code == 200
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert "http://" not in page.text.replace(str(inside.base_url).rstrip("/"), "").replace(
+        "http://www.w3.org/", ""
+    )
+
+
+def test_other_sites_get_nothing(inside: httpx.Client) -> None:
+    headers = {"Origin": "http://evil.example"}
+    assert inside.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403
+    assert inside.get("/config", headers={"Host": "evil.example"}).status_code == 421
+
+
+@pytest.mark.parametrize("path", SHUT)
+def test_what_no_page_needs_is_shut(house: Running, path: str) -> None:
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    said = house.raw(f"{head}Authorization: {TOKEN['Authorization']}\r\n\r\n".encode())
+    assert status_of(said) in {403, 404, 405}
+    assert b"root:" not in said
+
+
+def test_an_upload_can_be_fetched_and_nothing_beside_it(inside: httpx.Client) -> None:
+    (path,) = upload(inside, png("red")).json()
+    assert disk.is_kept(path)
+    assert inside.get(f"/gradio_api/file={path}").content == png("red")
+    for other in (f"{path}/../..", f"{path}\0", "/etc/passwd", path.replace("red", "blue")):
+        assert inside.get(f"/gradio_api/file={quote(other)}").status_code in {403, 404}
+    (path,) = upload(inside, b"<script>alert(1)</script>", "page.html").json()
+    shown = inside.get(f"/gradio_api/file={path}")
+    assert shown.headers["content-disposition"].startswith("attachment")
+    assert shown.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_photo_is_matched_and_a_file_of_the_server_is_not(inside: httpx.Client) -> None:
+    (path,) = upload(inside, png("red")).json()
+    meta = {"_type": "gradio.FileData"}
+    assert "The best of 2 sentences" in answer(inside, {"path": path, "meta": meta})
+    assert "The best" not in answer(inside, {"path": "/etc/passwd", "meta": meta})
+    assert "The best" not in answer(inside, {"path": "/etc/passwd"})
+
+
+def test_no_address_is_fetched_for_anybody(inside: httpx.Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.settimeout(0.5)
+        far = f"http://127.0.0.1:{trap.getsockname()[1]}/x.png"
+        meta = {"_type": "gradio.FileData"}
+        for photo in ({"path": far, "meta": meta}, {"path": "x", "url": far, "meta": meta}):
+            assert "The best" not in answer(inside, photo)
+        with pytest.raises(TimeoutError):
+            trap.accept()
+
+
+def test_no_picture_is_opened_in_the_server(
+    inside: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = upload(inside, png("red")).json()
+    monkeypatch.setattr("PIL.Image.open", lambda *_: pytest.fail("opened here"))
+    meta = {"_type": "gradio.FileData"}
+    assert "The best of 2 sentences" in answer(inside, {"path": path, "meta": meta})
+    inline = {"path": None, "url": "data:image/png;base64,AAAA", "meta": meta}
+    assert "choose a photo first" in answer(inside, inline)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_body_has_a_size(house: Running, inside: httpx.Client) -> None:
+    assert upload(inside, bytes(UPLOAD_BYTES)).status_code == 413
+    head = (
+        "POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"Authorization: {TOKEN['Authorization']}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n"
+    )
+    said = house.raw(f"{head}Content-Length: {1 << 30}\r\n\r\n".encode())
+    assert (status_of(said), code_of(said)) == (413, "size")
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    chunks = [b"%x\r\n%s\r\n" % (len(data), data) for data in (part, *[bytes(9000)] * 9)]
+    said = house.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode(), *chunks)
+    assert status_of(said) == 413
+    said = house.raw(f"{head}Content-Length: 1000\r\n\r\n".encode() + part)
+    assert (status_of(said), code_of(said)) == (408, "slow")
+    gc.collect()  # gradio leaves the files of uploads that break off to the collector
+
+
+def test_the_disk_has_a_bound(inside: httpx.Client) -> None:
+    kept = disk.prepare() / "much"
+    kept.write_bytes(bytes(4 * UPLOAD_BYTES))
+    try:
+        refused = upload(inside, png("red"))
+        assert refused.status_code == 507
+        assert "come back" in refused.text
+        os.utime(kept, (0, 0))
+        assert upload(inside, png("red")).status_code == 200
+        assert not kept.exists()  # it was old
+    finally:
+        kept.unlink(missing_ok=True)
+
+
+def test_a_name_is_no_path() -> None:
+    path = disk.keep(b"x", "../../a/<b>\0.jpg")
+    assert disk.is_kept(path)
+    assert path.endswith("/ab.jpg")
+    assert disk.keep(b"x", "...").endswith("/file")
+    assert json.dumps(path)
