@@ -51,6 +51,11 @@ class _Looked:
     facts: str
 
 
+News = str | Fitted
+Tell = Callable[[News | Exception], None]
+_Outcome = _Looked | Skipped
+
+
 class Teaching:
     """Fits for whoever asks; one event loop."""
 
@@ -60,41 +65,66 @@ class Teaching:
 
     async def teach(
         self, lesson: Lesson, settings: FitSettings | None = None
-    ) -> AsyncGenerator[str | Fitted]:
+    ) -> AsyncGenerator[News]:
         """Yield what is done next, in words, and at last the classifier.
 
         Photos without a class are left out. BusyError while another lesson is taught, DatasetError
-        for one that nothing can be learnt from. The views of the settings are plain.
+        for one that nothing can be learnt from. The views of the settings are plain. Who stops
+        listening stops it, but for a fit that has begun.
         """
-        examples = [one for one in lesson.examples if one.label]
         if len(lesson.classes) < 2:
             raise DatasetError("a classifier needs photos of at least two classes; add some")
+        news: asyncio.Queue[News | Exception] = asyncio.Queue()
+        tell = news.put_nowait
+        work = asyncio.create_task(self._teach(lesson, settings or FitSettings(), tell))
+        try:
+            while True:
+                what = await news.get()
+                if isinstance(what, Exception):
+                    raise what
+                yield what
+                if isinstance(what, Fitted):
+                    return
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+    async def _teach(self, lesson: Lesson, settings: FitSettings, tell: Tell) -> None:
+        """Look at all photos, and leave the rest to a thread."""
         if not self._room.acquire(blocking=False):
-            raise BusyError(_AGAIN)
+            tell(BusyError(_AGAIN))
+            return
         folder = TemporaryDirectory(prefix="miniclip-lesson-", ignore_cleanup_errors=True)
         try:
-            looked: list[_Looked] = []
-            skipped: list[Skipped] = []
-            for start in range(0, len(examples), _TOGETHER):
-                yield f"looked at {len(looked) + len(skipped)} of {len(examples)} photos"
-                some = examples[start : start + _TOGETHER]
-                for one in await self._look(some, Path(folder.name), start):
-                    if isinstance(one, _Looked):
-                        looked.append(one)
-                    else:
-                        skipped.append(one)
-        except BaseException:
+            outcomes = await self._look_at_all(lesson, Path(folder.name), tell)
+        except BaseException as error:
             self._end(folder)
-            raise
-        settings = settings or FitSettings()
-        async for news in _followed(partial(self._fit, folder, looked, skipped, settings)):
-            yield news
+            if not isinstance(error, Exception):
+                raise
+            tell(error)
+            return
+        loop = asyncio.get_running_loop()
 
-    async def _look(
-        self, examples: Sequence[Example], folder: Path, first: int
-    ) -> list[_Looked | Skipped]:
+        def tell_safely(what: News | Exception) -> None:
+            with suppress(RuntimeError):  # the server has stopped
+                loop.call_soon_threadsafe(tell, what)
+
+        # A daemon: a server that is told to stop does not wait for a fit.
+        fit = partial(self._fit, folder, outcomes, settings, tell_safely)
+        threading.Thread(target=fit, name="miniclip-teach", daemon=True).start()
+
+    async def _look_at_all(self, lesson: Lesson, folder: Path, tell: Tell) -> list[_Outcome]:
+        examples = [one for one in lesson.examples if one.label]
+        outcomes: list[_Outcome] = []
+        for start in range(0, len(examples), _TOGETHER):
+            tell(f"looked at {start} of {len(examples)} photos")
+            some = examples[start : start + _TOGETHER]
+            outcomes += await self._look(some, folder, start)
+        return outcomes
+
+    async def _look(self, examples: Sequence[Example], folder: Path, first: int) -> list[_Outcome]:
         """Read and see some photos; first: the number of the first file that may be written."""
-        outcomes: list[_Looked | Skipped] = []
+        outcomes: list[_Outcome] = []
         readable: list[tuple[Example, bytes]] = []
         for example in examples:
             try:
@@ -120,20 +150,25 @@ class Teaching:
     def _fit(
         self,
         folder: TemporaryDirectory[str],
-        looked: Sequence[_Looked],
-        skipped: Sequence[Skipped],
+        outcomes: Sequence[_Outcome],
         settings: FitSettings,
-        say: Callable[[str], None],
-    ) -> Fitted:
-        """Fit in a thread, and end the lesson."""
+        tell: Tell,
+    ) -> None:
+        """Fit, end the lesson, and tell what came of it."""
+        outcome: Fitted | Exception
+        skipped = [one for one in outcomes if isinstance(one, Skipped)]
+        looked = [one for one in outcomes if isinstance(one, _Looked)]
+        looked.sort(key=lambda one: one.example.name)  # as a folder would be read
         try:
-            looked = sorted(looked, key=lambda one: one.example.name)  # as a folder would be read
             with VectorCache.open(Path(folder.name) / "cache.sqlite3") as cache:
                 self._fill(cache, looked)
                 splits = _splits(looked, skipped)
-                return fit_classifier(self._service.encoder, splits, cache, settings, step=say)
+                outcome = fit_classifier(self._service.encoder, splits, cache, settings, step=tell)
+        except Exception as error:  # it is raised where somebody waits for it
+            outcome = error
         finally:
             self._end(folder)
+        tell(outcome)
 
     def _fill(self, cache: VectorCache, looked: Sequence[_Looked]) -> None:
         """Put all that a fit would compute into its cache."""
@@ -178,33 +213,3 @@ def _splits(looked: Sequence[_Looked], skipped: Sequence[Skipped]) -> LabelledSp
         skipped=tuple(skipped),
     )
     return LabelledSplits(images, np.array([one.example.part for one in looked]))
-
-
-async def _followed(
-    work: Callable[[Callable[[str], None]], Fitted],
-) -> AsyncGenerator[str | Fitted]:
-    """Run in a thread of its own and yield what it says, then what it returns, or raise its error.
-
-    The thread is a daemon: a server that is told to stop does not wait for a fit.
-    """
-    loop = asyncio.get_running_loop()
-    news: asyncio.Queue[str | Fitted | Exception] = asyncio.Queue()
-
-    def tell(what: str | Fitted | Exception) -> None:
-        with suppress(RuntimeError):  # the server has stopped
-            loop.call_soon_threadsafe(news.put_nowait, what)
-
-    def run() -> None:
-        try:
-            tell(work(tell))
-        except Exception as error:  # it is raised where somebody waits for it
-            tell(error)
-
-    threading.Thread(target=run, name="miniclip-teach", daemon=True).start()
-    while True:
-        what = await news.get()
-        if isinstance(what, Exception):
-            raise what
-        yield what
-        if isinstance(what, Fitted):
-            return

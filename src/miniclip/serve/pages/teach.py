@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -18,7 +19,9 @@ from miniclip.probe.fit import Fitted
 from miniclip.probe.fit_settings import FitSettings
 from miniclip.probe.heads.head import FITTED_KINDS
 from miniclip.probe.learn import DEFAULT_HEAD
+from miniclip.probe.model import REPORT_FILE
 from miniclip.probe.results import FitResult
+from miniclip.report.classifier import write_fit_report
 from miniclip.serve.lesson import Lesson, Limits
 from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import plain, sentence, told
@@ -27,6 +30,9 @@ from miniclip.serve.service import Service
 from miniclip.serve.teaching import Teaching, zipped
 
 _MODEL = "model"  # the folder in the zip
+_DONE = (
+    "Done. The zip holds the model and its report; unpack it and run: miniclip predict model PHOTOS"
+)
 _PRIVATE: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
 _NO_PHOTOS = (
     "Add photos of at least two classes. Ten of each are a beginning, a hundred of each are better."
@@ -39,6 +45,7 @@ class _Asking(NamedTuple):
     group: gr.Group
     picture: gr.Image
     question: gr.Markdown
+    label: gr.Dropdown
 
 
 def build(service: Service) -> None:
@@ -76,13 +83,13 @@ def build(service: Service) -> None:
         done = [gr.skip(), gr.skip(), gr.skip()]
         async for news in teaching.teach(lesson, FitSettings(head=head)):
             if isinstance(news, Fitted):
-                model = await asyncio.to_thread(zipped, news.contents(), _MODEL)
+                model = await asyncio.to_thread(_packed, service, news)
                 done = [
                     _figures(news.result),
                     _confusion(news.result),
                     gr.update(value=disk.keep(model, "model.zip"), interactive=True),
                 ]
-                yield plain("Done. Unpack the zip and run: miniclip predict model PHOTOS"), *done
+                yield plain(_DONE), *done
             else:
                 yield plain(f"{news} ..."), *done
 
@@ -150,10 +157,10 @@ def _label_photos(lesson: gr.State, counts: gr.Markdown) -> _Asking:
             drop = gr.Button("Leave it out")
 
     @told
-    async def label_first(lesson: Lesson, label: str | None) -> tuple[Lesson, str, Any]:
+    async def label_first(lesson: Lesson, label: str | None) -> tuple[Lesson, str]:
         if lesson.unlabelled:
             lesson = lesson.labelled(lesson.unlabelled[0].name, label or "")
-        return lesson, plain(str(lesson)), gr.update(choices=list(lesson.classes))
+        return lesson, plain(str(lesson))
 
     @told
     async def drop_first(lesson: Lesson) -> tuple[Lesson, str]:
@@ -161,24 +168,46 @@ def _label_photos(lesson: gr.State, counts: gr.Markdown) -> _Asking:
             lesson = lesson.without(lesson.unlabelled[0].name)
         return lesson, plain(str(lesson))
 
-    give.click(label_first, [lesson, label], [lesson, counts, label], **_PRIVATE)
+    give.click(label_first, [lesson, label], [lesson, counts], **_PRIVATE)
     drop.click(drop_first, lesson, [lesson, counts], **_PRIVATE)
-    return _Asking(group, picture, question)
+    return _Asking(group, picture, question, label)
 
 
 def _next_photo(service: Service) -> Any:
     async def show(lesson: Lesson) -> tuple[Any, ...]:
         if not lesson.unlabelled:
-            return gr.update(visible=False), None, ""
+            return gr.update(visible=False), None, "", gr.skip()
         one = lesson.unlabelled[0]
         try:
             picture = await thumbnail(service, await asyncio.to_thread(one.read))
         except ImageError:  # it can still be left out
             picture = None
         left = len(lesson.unlabelled)
-        return gr.update(visible=True), picture, plain(f"{one.name}, {left} to be labelled")
+        return (
+            gr.update(visible=True),
+            picture,
+            plain(f"{one.name}, {left} to be labelled"),
+            gr.update(choices=list(lesson.classes)),
+        )
 
     return show
+
+
+def _packed(service: Service, fitted: Fitted) -> bytes:
+    """Return a zip of the model with its report, which shows photos by name alone."""
+    result = fitted.result
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / REPORT_FILE
+        write_fit_report(
+            page,
+            result,
+            files={},
+            encoder=service.encoder,
+            model=fitted.model,
+            command=result.reproduce,
+        )
+        report = page.read_bytes()
+    return zipped(fitted.contents() | {REPORT_FILE: report}, _MODEL)
 
 
 def _figures(result: FitResult) -> str:

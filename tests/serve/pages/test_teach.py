@@ -1,0 +1,64 @@
+"""The page "Teach": photos in, labels given, a model out that predicts."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+from miniclip.probe.model import ClassifierModel
+from tests.serve.conftest import Served
+from tests.serve.pages.conftest import Visit
+
+
+def test_a_classifier_is_taught_and_taken_home(
+    visit: Visit, served: Served, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for name in ("apple", "leaf"):
+        shutil.copytree(served.place / "labelled" / name, photos / "all" / name)
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", photos)
+    panel = visit.open("Teach")
+    teach = panel.get_by_role("button", name="Teach", exact=True)
+    teach.click()
+    visit.sees("at least two classes")
+    files, add = panel.locator("input[type=file]").first, panel.get_by_role("button", name="Add")
+    files.set_input_files(packed)
+    panel.get_by_text("packed").wait_for()
+    add.click()
+    visit.sees("apple: 10, leaf: 10")
+
+    files = panel.locator("input[type=file]").first
+    files.set_input_files([served.place / "labelled/sea" / f"sea{n:03}.png" for n in range(4)])
+    panel.get_by_text("sea003").wait_for()
+    panel.get_by_label("Their class").fill("sea & <b>sky</b>")
+    panel.get_by_label("Their class").press("Enter")
+    visit.sees("sea & <b>sky</b>: 4")
+
+    files = panel.locator("input[type=file]").first
+    files.set_input_files([served.place / "labelled/sea" / f"sea{n:03}.png" for n in (7, 8)])
+    panel.get_by_text("sea008").wait_for()
+    add.click()
+    visit.sees("sea007.png, 2 to be labelled")
+    visit.check()
+    chosen = panel.get_by_label("Its class")
+    chosen.click()
+    visit.page.get_by_role("option", name="sea & <b>sky</b>").click()
+    panel.get_by_role("button", name="Label it").click()
+    visit.sees("sea008.png, 1 to be labelled")
+    panel.get_by_role("button", name="Leave it out").click()
+    visit.sees("sea & <b>sky</b>: 5")
+
+    teach.click()
+    visit.sees("Accuracy ")
+    visit.sees("25 images of 3 classes")
+    with visit.page.expect_download() as download:
+        panel.get_by_role("button", name="Download the model").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        archive.extractall(tmp_path)
+    model = ClassifierModel.open(tmp_path / "model")
+    assert model.classes == ("apple", "leaf", "sea & <b>sky</b>")
+    assert len(model.reference.names) == 25
+    visit.check()
+    panel.get_by_role("button", name="Begin again").click()
+    visit.sees("Add photos of at least two classes")
