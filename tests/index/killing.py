@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from importlib import import_module
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -35,7 +36,21 @@ MODEL = Model("k" * 64, "killed-model", DIM)
 
 # Processes that begin with all this imported, and share no connection with the tests.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+_IMPORTED = [__name__, "pymilvus", "milvus_lite.adapter.grpc.server"]
+
+
+@contextmanager
+def forks() -> Iterator[None]:
+    """Split processes off from one that has imported what they need, and end that one.
+
+    A process has one fork server at a time. If ours stayed, the processes of later tests would be
+    split off from it too, and each would have to import what it needs, torch for one.
+    """
+    server = forkserver._forkserver
+    server._stop()  # type: ignore[attr-defined]
+    _FORKS.set_forkserver_preload(_IMPORTED)
+    yield
+    server._stop()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
