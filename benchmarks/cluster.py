@@ -1,9 +1,10 @@
 """A Ray cluster of three nodes on this computer against the local path: same vectors, at what cost.
 
-    python benchmarks/cluster.py --images DIR [--count 7000] [--threads 2] [--bundle NAME] [--json]
+    python benchmarks/cluster.py --images DIR [--count 7000] [--threads 2] [--keep FOLDER] [--json]
 
 The head computes nothing; two more nodes, each with a raylet of its own, share the threads that
-the local path has. Three legs over the same photos, rounds in turns:
+the local path has. First both embed a tenth of the photos in turns, for their rates; then three
+legs over all of them, which --keep keeps, so that a run that was stopped goes on:
 
 local    `embed_stream` with all threads
 cluster  the same photos on the two nodes, warm
@@ -23,8 +24,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,26 @@ class Leg:
     vectors: FloatArray
     seconds: float
 
+    def write(self, path: Path) -> None:
+        """Keep it."""
+        fresh = path.with_name(f"new {path.name}")
+        with fresh.open("wb") as stream:
+            np.savez(
+                stream,
+                names=np.array(self.names, dtype=np.str_),
+                skipped=np.array(self.skipped, dtype=np.str_),
+                vectors=self.vectors,
+                seconds=self.seconds,
+            )
+        fresh.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Leg:
+        """Read what `write` kept."""
+        with np.load(path) as kept:
+            names, skipped = (tuple(map(str, kept[key])) for key in ("names", "skipped"))
+            return cls(names, skipped, kept["vectors"], float(kept["seconds"]))
+
 
 def main() -> None:
     options = parse()
@@ -72,7 +94,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder; default: the demo's photos")
     parser.add_argument("--count", type=int, default=7000)
     parser.add_argument("--threads", type=int, default=usable_cpus(), help="an even number")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="over a tenth of the photos")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="go on with the legs in it")
     parser.add_argument("--bundle", help="name or directory; default: the shipped one")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser.parse_args()
@@ -106,26 +129,41 @@ def measure(
         nodes.add_node(**add)
         nodes.add_node(**add)
         with RayCluster(bundle, nodes.address, threads=each) as cluster:
-            collect(cluster.stream(encoder, sources[: 64 * 2]), time.perf_counter())  # warm up
-            local, warm = [], []
-            for _ in range(options.rounds):
-                started = time.perf_counter()
-                local.append(collect(embed_stream(encoder, sources, threads=2 * each), started))
-                started = time.perf_counter()
-                warm.append(collect(cluster.stream(encoder, sources), started))
-            started = time.perf_counter()
-            deaths = collect(with_deaths(cluster, encoder, sources, nodes, add), started)
+            local = partial(embed_stream, encoder, threads=2 * each)
+            far = partial(cluster.stream, encoder)
+            collect(far, sources[: 64 * 2])  # warm up
+            some = sources[: max(1, len(sources) // 10)]
+            turns = [(collect(local, some), collect(far, some)) for _ in range(options.rounds)]
+            legs = {
+                name: kept(options.keep, f"{name} {len(sources)}", partial(collect, way, sources))
+                for name, way in (
+                    ("local", local),
+                    ("cluster", far),
+                    ("deaths", partial(with_deaths, cluster, encoder, nodes, add)),
+                )
+            }
     finally:
         nodes.shutdown()
-    return judge(bundle, local, warm, deaths, 2 * each)
+    return judge(bundle, turns, legs, 2 * each)
+
+
+def kept(folder: Path | None, name: str, work: Callable[[], Leg]) -> Leg:
+    """Do the work, or read what came of it before."""
+    if folder is None:
+        return work()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        work().write(path)
+    return Leg.read(path)
 
 
 def with_deaths(
     cluster: RayCluster,
     encoder: BundleEncoder,
-    sources: Sequence[ImageSource],
     nodes: Cluster,
     add: dict[str, Any],
+    sources: Sequence[ImageSource],
 ) -> Iterator[Embedded | Skipped]:
     """Kill the raylet of a node after a third of the photos; another node joins after a half."""
     done, killed, joined = 0, False, False
@@ -140,37 +178,40 @@ def with_deaths(
             joined = True
 
 
-def collect(stream: Iterator[Embedded | Skipped], started: float) -> Leg:
+def collect(
+    way: Callable[[Sequence[ImageSource]], Iterator[Embedded | Skipped]],
+    sources: Sequence[ImageSource],
+) -> Leg:
+    started = time.perf_counter()
     names: list[str] = []
     skipped: list[str] = []
     vectors = []
-    for outcome in stream:
+    for outcome in way(sources):
         if isinstance(outcome, Skipped):
             skipped.append(outcome.name)
         else:
             names += [source.name for source in outcome.sources]
             vectors.append(outcome.embeddings)
-    return Leg(tuple(names), tuple(skipped), np.concatenate(vectors), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    print(f"{len(sources)} photos: {seconds:.1f} s", file=sys.stderr, flush=True)
+    return Leg(tuple(names), tuple(skipped), np.concatenate(vectors), seconds)
 
 
 def judge(
-    bundle: Bundle, local: list[Leg], warm: list[Leg], deaths: Leg, threads: int
+    bundle: Bundle, turns: list[tuple[Leg, Leg]], legs: dict[str, Leg], threads: int
 ) -> dict[str, Any]:
-    first = local[0]
-    same = {name: against(first, leg) for name, leg in (("cluster", warm[0]), ("deaths", deaths))}
-    ratios = [here.seconds / there.seconds for here, there in zip(local, warm, strict=True)]
+    local = legs["local"]
+    same = {name: against(local, leg) for name, leg in legs.items() if name != "local"}
+    pairs = [*turns, (local, legs["cluster"])]
+    ratios = [here.seconds / there.seconds for here, there in pairs]
     efficiency = statistics.median(ratios)
-    count = len(first.names) + len(first.skipped)
-    rates = {
-        name: round(count / statistics.median(leg.seconds for leg in legs), 1)
-        for name, legs in (("local", local), ("cluster", warm), ("deaths", [deaths]))
-    }
+    count = len(local.names) + len(local.skipped)
     return {
         "bundle": bundle.name,
         "photos": count,
-        "skipped": len(first.skipped),
+        "skipped": len(local.skipped),
         "threads": threads,
-        "images_per_second": rates,
+        "images_per_second": {name: round(count / leg.seconds, 1) for name, leg in legs.items()},
         "efficiency": round(efficiency, 3),
         "efficiencies": [round(ratio, 3) for ratio in ratios],
         "against_local": same,
@@ -196,7 +237,7 @@ def describe(report: dict[str, Any]) -> str:
     lines = [
         f"{report['bundle']}: {report['photos']} photos, {report['threads']} threads in all",
         f"  images/s: {rates}",
-        f"  efficiency {report['efficiency']:.1%}, rounds {report['efficiencies']}",
+        f"  efficiency {report['efficiency']:.1%}; turns, then all: {report['efficiencies']}",
     ]
     for leg, same in report["against_local"].items():
         lines.append(

@@ -111,8 +111,9 @@ def test_files_that_the_workers_do_not_see_are_sent(
 
 
 def test_each_photo_is_there_once_when_a_node_dies_and_another_joins(
-    nodes: Any, cluster: RayCluster, tiny_bundle: Bundle, sources: list[ImageSource]
-) -> None:
+    nodes: Any, cluster: RayCluster, tiny_bundle: Bundle, sources: list[ImageSource],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """The node that dies is the only one, so nothing computes until the other is there."""
     encoder = open_encoder(tiny_bundle)
     (doomed,) = nodes.worker_nodes
@@ -131,6 +132,7 @@ def test_each_photo_is_there_once_when_a_node_dies_and_another_joins(
     here = list(embed_stream(encoder, sources))
     assert names(there) == names(here)
     np.testing.assert_array_equal(rows(there, "embeddings"), rows(here, "embeddings"))
+    assert capfd.readouterr().out == ""  # answers are read there
 
 
 def test_an_index_and_a_cache_filled_by_the_cluster_are_as_ever(

@@ -120,6 +120,7 @@ class RayCluster:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise _no_cluster(address, error) from error
+        _keep_stdout(ray)
         names = (MANIFEST_FILE, *bundle.files)
         files = {name: bundle.path(name).read_bytes() for name in names}
         model = Model(bundle.fingerprint, files, chosen_runtime(runtime), threads, _VERSION)
@@ -231,6 +232,14 @@ class RayCluster:
                 f"the Ray cluster failed ({error}); start it again and run the same command: "
                 "it goes on where it was"
             ) from error
+
+
+def _keep_stdout(ray: Any) -> None:
+    """Keep Ray from telling on stdout, where answers are read, of computers that go.
+
+    No option says so. What is lost for good is raised.
+    """
+    ray._private.worker._worker_logs_enabled = False
 
 
 def _check_listens(address: str | None) -> None:
