@@ -51,9 +51,13 @@ def site(served: Served) -> Iterator[Running]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[BrowserContext]:
-    """Start a browser without a head; its visits share what it has loaded."""
+@pytest.fixture(scope="module")
+def browser(site: Running) -> Iterator[BrowserContext]:
+    """Start a browser without a head; its visits share what it has loaded.
+
+    It comes after the server and goes with its file: as long as playwright is there, an event loop
+    runs in this thread, and nobody else can have one.
+    """
     path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if not path:
         pytest.skip("there is no Chromium to look at the pages with")

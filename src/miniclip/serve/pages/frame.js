@@ -16,6 +16,11 @@
       head.removeAttribute("role"); // it holds a button of its own
       head.removeAttribute("tabindex");
     }
+    for (const around of document.querySelectorAll("button.icon-button:not([role]):has(button)")) {
+      around.setAttribute("role", "group"); // it holds the button that uploads
+      around.setAttribute("tabindex", "-1");
+      around.ariaLabel = around.title = "more files";
+    }
     for (const box of document.querySelectorAll("div.empty[aria-label]")) box.removeAttribute("aria-label");
   };
   let waiting = false;
