@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 pytest.importorskip("fastapi")
 
 from miniclip.bundle import Bundle
+from miniclip.cli import serve as verb
 from miniclip.client import Client
 from miniclip.serve.auth import Credentials, hash_line, read_people
 from tests.cli.conftest import Cli
@@ -43,7 +45,7 @@ def test_what_is_in_hand_when_it_is_told_to_stop_is_answered(
     cli: Cli, tiny_bundle: Bundle, photos: Path
 ) -> None:
     assert cli("index", photos).code == 0
-    with served(tiny_bundle, "--index", str(photos)) as (url, process):
+    with served(tiny_bundle, "--index", str(photos), "--no-pages") as (url, process):
         found: list[str] = []
 
         def ask() -> None:
@@ -71,6 +73,21 @@ def test_what_is_in_hand_when_it_is_told_to_stop_is_answered(
     assert [line["route"] for line in lines if line["message"] == "request"] == ["/v1/search"] * 2
     assert "red" not in log
     assert _alive([decoder, *others]) == []
+
+
+def test_pages_are_at_the_door(tiny_bundle: Bundle) -> None:
+    pytest.importorskip("gradio")
+    with served(tiny_bundle) as (url, _), urlopen(url) as answer:
+        assert 'content="miniclip"' in answer.read().decode()
+
+
+def test_without_gradio_the_api_goes_on_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "find_spec", lambda name: None if name == "gradio" else name)
+
+    assert not verb._has_pages()
+    assert "pip install 'miniclip[serve]'" in capsys.readouterr().err
 
 
 def test_no_other_computer_without_credentials(cli: Cli) -> None:

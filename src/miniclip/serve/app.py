@@ -5,6 +5,7 @@ Pages may be mounted on it; they pass the same gate and call the same service.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -51,6 +52,7 @@ def create_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid},
     )
+    app.state.stopping = asyncio.Event()  # set by the server: streams that only wait for news end
     app.include_router(routes(service))
     _add_health(app, service, metrics)
     app.add_middleware(

@@ -88,13 +88,18 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=_HEAD_BYTES,
             )
         )
-        self._tell_started = started
+        self._tell_started, self._stopping = started, app.state.stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""
         await super().startup(sockets)
         if self.started:
             self._tell_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that it ends, then let requests in hand end."""
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 class _Deadlines(H11Protocol):

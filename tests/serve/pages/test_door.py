@@ -6,7 +6,9 @@ import gc
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +27,7 @@ TOKEN = {"Authorization": f"Bearer {WORD}"}
 UPLOAD_BYTES = 50_000
 SHUT = [
     "/gradio_api/openapi.json",
+    "/gradio_api/info",
     "/gradio_api/call/search",
     "/gradio_api/app_id",
     "/gradio_api/token",
@@ -190,6 +193,20 @@ def test_the_disk_has_a_bound(inside: httpx.Client) -> None:
         assert not kept.exists()  # it was old
     finally:
         kept.unlink(missing_ok=True)
+
+
+def test_an_open_page_does_not_hold_the_server_up() -> None:
+    with running(Settings(port=0, grace_seconds=60), pages=True) as server:
+        http = server.http()
+        with http.stream("GET", "/gradio_api/heartbeat/visit") as beats:
+            coming = beats.iter_lines()
+            next(coming)
+            begun = time.monotonic()
+            server.server.should_exit = True
+            with suppress(httpx.HTTPError):
+                list(coming)
+        http.close()
+    assert time.monotonic() - begun < 30
 
 
 def test_a_name_is_no_path() -> None:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import gradio as gr
 from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 
 from miniclip.errors import MiniClipError
 from miniclip.images import ImageSource
@@ -39,7 +39,7 @@ _HEADERS = {
 }
 _FRAME = (
     f'<iframe src="{ROUTE}?{{stamp}}" title="Map of the collection" sandbox="allow-scripts" '
-    'class="map" loading="lazy"></iframe>'
+    'class="map"></iframe>'
 )
 
 
@@ -48,14 +48,13 @@ class Maps:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._making: asyncio.Task[Path] | None = None
+        self._making: asyncio.Task[bytes] | None = None
         self._stamp = ""
-        self._folder = TemporaryDirectory(prefix="miniclip-map-", ignore_cleanup_errors=True)
         self.done, self.total = 0, 0
 
     @property
-    def page(self) -> Path | None:
-        """The file, once it is there."""
+    def page(self) -> bytes | None:
+        """The document, once it is there: some megabytes."""
         making = self._making
         if making and making.done() and not making.cancelled() and not making.exception():
             return making.result()
@@ -81,7 +80,7 @@ class Maps:
         done, _ = await asyncio.wait([self._making], timeout=seconds)
         return bool(done) and bool(self._making.result())
 
-    def _make(self, ids: Any, loop: asyncio.AbstractEventLoop) -> Path:
+    def _make(self, ids: Any, loop: asyncio.AbstractEventLoop) -> bytes:
         service, index = self._service, self._service.index
         assert index is not None
         images, embeddings = index.store.embedded(sample(ids, at_most=_MOST).tolist())
@@ -99,17 +98,21 @@ class Maps:
         def progress(done: int) -> None:
             self.done = done
 
-        path = Path(self._folder.name) / "map.html"
-        write_map_page(
-            path,
-            drawn,
-            [Pictured(_name(image), caption=next(iter(image.captions), "")) for image in images],
-            sources,
-            title="Map of the collection",
-            command="miniclip serve",
-            progress=progress,
-        )
-        return path
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "map.html")
+            write_map_page(
+                path,
+                drawn,
+                [
+                    Pictured(_name(image), caption=next(iter(image.captions), ""))
+                    for image in images
+                ],
+                sources,
+                title="Map of the collection",
+                command="miniclip serve",
+                progress=progress,
+            )
+            return path.read_bytes()
 
     async def _tiles(
         self, records: Sequence[ImageRecord], wanted: Sequence[int]
@@ -171,7 +174,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def collection_map() -> Response:
         if maps.page is None:
             return Response("there is no map yet\n", 404)
-        return FileResponse(maps.page, media_type="text/html", headers=_HEADERS)
+        return HTMLResponse(maps.page, headers=_HEADERS)
 
 
 def _name(image: ImageRecord) -> str:

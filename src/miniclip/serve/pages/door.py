@@ -9,30 +9,36 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from miniclip.serve.pages import disk
 
 _OPEN = {
     "GET": re.compile(
-        r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:static|assets|svelte)/.+"
-        r"|/gradio_api/(?:startup-events|queue/data|upload_progress|info|heartbeat/\w+)"
+        r"/|/config|/theme\.css|/favicon\.ico|/(?:static|assets)/.+"
+        r"|/gradio_api/(?:startup-events|queue/data|upload_progress|heartbeat/\w+)"
     ),
     "POST": re.compile(r"/gradio_api/(?:upload|queue/join|cancel|reset)"),
 }
 _FILE = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
+_HEARTBEAT = "/gradio_api/heartbeat/"
 
 
 class Door:
-    """Wraps the application of gradio. kept_bytes: of all files of the pages."""
+    """Wraps the application of gradio.
 
-    def __init__(self, app: ASGIApp, kept_bytes: int) -> None:
-        self._app, self._kept_bytes = app, kept_bytes
+    kept_bytes: of all files of the pages. stopping: set when the server ends; the heartbeats, a
+    stream for each open page, end then.
+    """
+
+    def __init__(self, app: ASGIApp, kept_bytes: int, stopping: asyncio.Event) -> None:
+        self._app, self._kept_bytes, self._stopping = app, kept_bytes, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with 404 what no page asks for."""
@@ -49,7 +55,20 @@ class Door:
                 full = "the server keeps too many uploads; come back in an hour\n"
                 await PlainTextResponse(full, 507)(scope, receive, send)
                 return
+            if path.startswith(_HEARTBEAT):
+                receive = partial(self._until_the_end, receive)
         await self._app(scope, receive, send)
+
+    async def _until_the_end(self, receive: Receive) -> Message:
+        """Receive, or say that the client is gone once the server ends."""
+        coming = asyncio.ensure_future(receive())
+        end = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({coming, end}, return_when=asyncio.FIRST_COMPLETED)
+            return coming.result() if coming.done() else {"type": "http.disconnect"}
+        finally:
+            coming.cancel()
+            end.cancel()
 
 
 class Document(gr.Blocks):  # type: ignore[misc]

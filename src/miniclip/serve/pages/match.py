@@ -45,6 +45,6 @@ def build(service: Service) -> None:
                 interactive=False,
                 wrap=True,
                 buttons=[],
-                column_widths=["80%", "20%"],
+                column_widths=["70%", "30%"],
             )
     button.click(told(match), [picture, texts, top], [said, table])

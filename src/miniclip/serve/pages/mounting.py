@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 from importlib.resources import files
-from importlib.util import find_spec
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -16,19 +14,28 @@ disk.prepare()  # gradio reads its settings when it is imported
 
 import gradio as gr  # noqa: E402
 
-from miniclip.serve.pages import collection  # noqa: E402
+from miniclip.serve.pages import (  # noqa: E402
+    about,
+    classify,
+    collection,
+    explain,
+    match,
+    search,
+    teach,
+    zero_shot,
+)
 from miniclip.serve.pages.door import Document, Door  # noqa: E402
 from miniclip.serve.service import Service  # noqa: E402
 
-PAGES = {  # the tab of each module, in order
-    "search": "Search",
-    "match": "Match",
-    "zero_shot": "Zero-shot",
-    "classify": "Classify",
-    "explain": "Explain",
-    "teach": "Teach",
-    "collection": "Collection",
-    "about": "About",
+_PAGES = {
+    "Search": search,
+    "Match": match,
+    "Zero-shot": zero_shot,
+    "Classify": classify,
+    "Explain": explain,
+    "Teach": teach,
+    "Collection": collection,
+    "About": about,
 }
 _AT_ONCE = 8  # calls of one handler that may run; the service has limits of its own
 _WAITING = 128
@@ -57,7 +64,7 @@ async def _mount(app: FastAPI, service: Service) -> None:
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
-            "middleware": [Middleware(Door, kept_bytes=settings.kept_bytes)],
+            "middleware": [Middleware(Door, settings.kept_bytes, app.state.stopping)],
         },
         footer_links=[],
         run_history=False,
@@ -81,11 +88,9 @@ def _document(service: Service) -> gr.Blocks:
         fill_width=True,
     ) as document:
         gr.Markdown("# miniclip\nSearch, name and sort pictures with words, on this computer.")
-        for module, name in PAGES.items():
-            if not find_spec(f"{__package__}.{module}"):
-                continue
+        for name, page in _PAGES.items():
             with gr.Tab(name):
-                import_module(f"{__package__}.{module}").build(service)
+                page.build(service)
     document.queue(default_concurrency_limit=_AT_ONCE, max_size=_WAITING, api_open=False)
     return document
 

@@ -113,7 +113,7 @@ class _Page:
         with gr.Row(visible=False) as self.paging:
             self.back = gr.Button("Previous page", size="sm")
             self.on = gr.Button("Next page", size="sm")
-        with gr.Group(visible=False) as self.picked:
+        with gr.Column(visible=False) as self.picked:
             self.picture = gr.Image(
                 label="The chosen picture", interactive=False, buttons=["fullscreen"], height=420
             )
@@ -173,7 +173,7 @@ class _Page:
             gr.Button(interactive=question.page > 1),
             gr.Button(interactive=answer.more),
             gr.Row(visible=several),
-            gr.Group(visible=False),
+            gr.Column(visible=False),
         ]
 
     async def _tile(self, hit: Found) -> tuple[str, str]:
@@ -188,7 +188,7 @@ class _Page:
         path = await self._kept(hit, _LARGE)
         return [
             replace(shown, chosen=chosen),
-            gr.Group(visible=True),
+            gr.Column(visible=True),
             gr.Image(value=path, label=_name(hit)),
             plain(_facts(hit)),
             gr.DownloadButton(value=path),
