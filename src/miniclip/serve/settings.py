@@ -25,9 +25,9 @@ class Settings:
     decode_bytes: what one image may take there. head_seconds: within which the head of a request
     has to arrive; body_seconds: its body; timeout_seconds: within which it is answered, from then
     on. upload_bytes, upload_seconds: of one upload of the pages, many photos or a zip; kept_bytes:
-    of all that the pages have on the disk. lesson_images, lesson_bytes:
-    that a classifier is taught with in the pages. grace_seconds: for what is in hand when the server is
-    told to stop. log_content: let texts, file names and queries into the log.
+    of all that the pages have on the disk. lesson_images, lesson_bytes: that the pages teach a
+    classifier with. grace_seconds: for what is in hand when the server is told to stop.
+    log_content: let texts, file names and queries into the log.
     """
 
     host: str = "127.0.0.1"

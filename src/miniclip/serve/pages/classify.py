@@ -5,40 +5,49 @@ What it says of a photo is what `miniclip predict` says of it, in words.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from miniclip.errors import ConfigError, ImageError
 from miniclip.probe.model import ClassifierModel
 from miniclip.probe.predict import Prediction
+from miniclip.serve.failures import MissingError
+from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import OnDisk, percent, photos, plain, sentence, told
-from miniclip.serve.pages.handed import table, thumbnail
+from miniclip.serve.pages.handed import SIDE, table, thumbnail
 from miniclip.serve.service import Service
 
 _BARS = 5  # of each photo
 _DECIDED = {
     "auto": "Automatic",
     "review": "To a person",
-    "out-of-scope": "To a person, for this is no photo of the kind that was learnt",
+    "out-of-scope": "To a person, not of the kind that was learnt",
 }
+
+
+class Alike(NamedTuple):
+    """A training image that looks alike; picture: where it lies, if the index has it."""
+
+    said: str
+    picture: str | None
 
 
 @dataclass(frozen=True)
 class Judged:
     """A photo with what is said of it, or why it cannot be read.
 
-    sure: how often sets hold the right label. nearest: training images that look alike, a line
-    each.
+    sure: how often sets hold the right label.
     """
 
     name: str
     picture: str | None = None
     said: Prediction | None = None
     sure: float = 0.0
-    nearest: str = ""
+    nearest: tuple[Alike, ...] = ()
     reason: str = ""
 
 
@@ -52,6 +61,7 @@ def build(service: Service) -> None:
         return
     gr.Markdown("Judge photos with a fitted classifier; it says which of them a person should see.")
     first = next(iter(service.models))
+    evidence = Evidence(service)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             model = gr.Dropdown(list(service.models), value=first, label="Classifier")
@@ -72,7 +82,7 @@ def build(service: Service) -> None:
     async def classify(
         name: str, paths: list[str] | None
     ) -> tuple[tuple[Judged, ...], str, dict[str, Any]]:
-        judged = await _judged(service, name, paths or [])
+        judged = await judge(service, evidence, name, paths or [])
         return judged, plain(_summary(judged)), gr.update(value=_table(judged), interactive=True)
 
     private: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
@@ -84,7 +94,10 @@ def _about(service: Service, name: str) -> str:
     return f"It tells apart {', '.join(service.model(name).model.classes)}."
 
 
-async def _judged(service: Service, name: str, paths: list[str]) -> tuple[Judged, ...]:
+async def judge(
+    service: Service, evidence: Evidence, name: str, paths: list[str]
+) -> tuple[Judged, ...]:
+    """Judge uploads with the classifier of a name; ConfigError when there are none."""
     if not paths:
         raise ConfigError("choose a photo first")
     predictor = service.model(name)
@@ -102,18 +115,56 @@ async def _judged(service: Service, name: str, paths: list[str]) -> tuple[Judged
                 await thumbnail(service, Path(upload.path)),
                 said,
                 1 - model.rules.settings.alpha,
-                _nearest(model, said),
+                await evidence.of(name, said),
             )
         )
     return tuple(judged)
 
 
-def _nearest(model: ClassifierModel, said: Prediction) -> str:
-    label_of = dict(zip(model.reference.names, model.reference.labels.tolist(), strict=True))
-    return "\n".join(
-        f"{one.name} ({model.classes[label_of[one.name]]}), cosine {one.cosine:.2f}"
-        for one in said.nearest
-    )
+class Evidence:
+    """Training images with their pictures, where the index has the very same files."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._numbers: dict[str, tuple[int, dict[bytes, int]]] = {}
+
+    async def of(self, name: str, said: Prediction) -> tuple[Alike, ...]:
+        """Return the training images of a classifier that a prediction names."""
+        model = self._service.model(name).model
+        numbers = await self._numbers_of(name, model)
+        row_of = {name: row for row, name in enumerate(model.reference.names)}
+        found = []
+        for one in said.nearest:
+            row = row_of[one.name]
+            label = model.classes[model.reference.labels[row]]
+            content = bytes.fromhex(model.reference.contents[row])
+            picture = await self._picture(numbers[content], content) if content in numbers else None
+            found.append(Alike(f"{one.name} ({label}), cosine {one.cosine:.2f}", picture))
+        return tuple(found)
+
+    async def _numbers_of(self, name: str, model: ClassifierModel) -> dict[bytes, int]:
+        """Return the numbers in the index by content; looked up again when it has grown."""
+        count = await self._service.count()
+        if self._service.index is None or count is None:
+            return {}
+        known, numbers = self._numbers.get(name, (-1, {}))
+        if known != count:
+            contents, store = (
+                set(map(bytes.fromhex, model.reference.contents)),
+                self._service.index.store,
+            )
+            numbers = await asyncio.to_thread(
+                lambda: {one.content: one.id for one in store.known() if one.content in contents}
+            )
+            self._numbers[name] = count, numbers
+        return numbers
+
+    async def _picture(self, number: int, content: bytes) -> str | None:
+        try:
+            picture, digest = await self._service.image(number, SIDE)
+        except (ImageError, MissingError):
+            return None
+        return disk.keep(picture, "photo.jpg") if digest == content.hex() else None
 
 
 def _summary(judged: tuple[Judged, ...]) -> str:
@@ -134,22 +185,31 @@ def _show(one: Judged) -> None:
         if one.said is None:
             sentence(f"{one.name}: {one.reason}")
             return
-        gr.Image(
-            one.picture,
-            label=one.name,
-            alt_text=one.name,
-            height=200,
-            interactive=False,
-            buttons=[],
-            min_width=140,
-        )
+        _picture(one.picture, one.name, height=200)
         with gr.Column(scale=2, min_width=240):
             gr.Label(dict(one.said.labels), num_top_classes=_BARS, label=one.name)
-            gr.Markdown(f"**{_DECIDED[one.said.decision]}**: {plain(one.said.reason)}.")
-            labels = ", ".join(one.said.label_set) or "none of the labels"
-            gr.Markdown(plain(f"The right label, {percent(one.sure)} of the time: {labels}"))
-            with gr.Accordion("Training images that look most alike", open=False):
-                gr.Markdown(plain(one.nearest))
+            gr.Markdown(f"**{_DECIDED[one.said.decision]}** ({plain(one.said.reason)})")
+            if one.said.decision != "out-of-scope":  # of those the set promises nothing
+                labels = ", ".join(one.said.label_set) or "none of the labels"
+                gr.Markdown(plain(f"Right {percent(one.sure)} of the time, as a set: {labels}"))
+            with gr.Accordion("Training images that look most alike", open=False), gr.Row():
+                for alike in one.nearest:
+                    with gr.Column(min_width=120):
+                        if alike.picture:
+                            _picture(alike.picture, alike.said, height=120)
+                        gr.Markdown(plain(alike.said))
+
+
+def _picture(path: str | None, name: str, *, height: int) -> None:
+    gr.Image(
+        path,
+        label=name,
+        alt_text=name,
+        height=height,
+        interactive=False,
+        buttons=[],
+        min_width=120,
+    )
 
 
 def _table(judged: tuple[Judged, ...]) -> str:

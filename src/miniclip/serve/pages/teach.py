@@ -42,7 +42,7 @@ _NO_PHOTOS = (
 class _Asking(NamedTuple):
     """The components that show the photo which waits for a class."""
 
-    group: gr.Group
+    place: gr.Column
     picture: gr.Image
     question: gr.Markdown
     label: gr.Dropdown
@@ -53,8 +53,8 @@ def build(service: Service) -> None:
     settings = service.settings
     limits = Limits(settings.lesson_images, settings.lesson_bytes, settings.max_bytes)
     gr.Markdown(
-        f"Teach a classifier with photos of your own: at most {limits.images:,}, "
-        f"{limits.bytes >> 20:,} MB in all. They are used for this alone and are not kept."
+        f"Teach a classifier with photos of your own, at most {limits.images:,} of them and "
+        f"{limits.bytes >> 20:,} MB. They do not leave the server and are deleted soon after."
     )
     lesson = gr.State(Lesson())
     with gr.Row():
@@ -140,7 +140,7 @@ def _add_files(lesson: gr.State, limits: Limits) -> gr.Markdown:
 
 def _label_photos(lesson: gr.State, counts: gr.Markdown) -> _Asking:
     """Build what asks for the class of one photo after another; it shows while there are any."""
-    with gr.Group(visible=False) as group:
+    with gr.Column(visible=False) as place:
         question = sentence()
         picture = gr.Image(
             label="A photo without a class",
@@ -170,7 +170,7 @@ def _label_photos(lesson: gr.State, counts: gr.Markdown) -> _Asking:
 
     give.click(label_first, [lesson, label], [lesson, counts], **_PRIVATE)
     drop.click(drop_first, lesson, [lesson, counts], **_PRIVATE)
-    return _Asking(group, picture, question, label)
+    return _Asking(place, picture, question, label)
 
 
 def _next_photo(service: Service) -> Any:

@@ -14,7 +14,7 @@ from miniclip.serve.pages.frame import OnDisk, lines, photos, plain, sentence, t
 from miniclip.serve.pages.handed import table, thumbnail
 from miniclip.serve.service import Service
 
-_LABELS = "a cat\na dog\na cup of coffee\na motorcycle"
+_LABELS = "cat\ndog\ncup of coffee\nmotorcycle"
 _BARS = 5  # of each photo
 
 
