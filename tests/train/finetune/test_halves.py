@@ -80,29 +80,6 @@ def test_lora_adapts_the_last_blocks_of_a_transformer_and_nothing_else(tmp_path:
     assert all(name.endswith((".up", ".down")) for name in learning)
 
 
-def test_a_tower_that_learns_at_a_smaller_side_sees_shrunk_pixels_and_is_judged_at_its_own() -> (
-    None
-):
-    tower = joined(Path())
-    pixels = torch.rand(2, 3, 32, 32)
-    frozen, live = cut(tower, FinetuneSettings(side=24), seed=0)
-    rows = frozen(pixels)
-    with torch.no_grad():
-        shrunk = torch.nn.functional.interpolate(pixels, (24, 24), mode="bilinear", antialias=True)
-        torch.testing.assert_close(live(rows, learning=True), tower(shrunk), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(live(rows), tower(pixels), rtol=1e-4, atol=1e-4)
-
-
-def test_a_side_is_refused_where_it_cannot_be(tmp_path: Path) -> None:
-    for tower, settings, why in (
-        (lite(), FinetuneSettings(side=40), "give 32 at most"),
-        (lite(), FinetuneSettings(side=24, unfreeze="last:2"), "not all that learns"),
-        (transformer(tmp_path), FinetuneSettings(side=24), "not all that learns"),
-    ):
-        with pytest.raises(TrainingError, match=why):
-            cut(tower, settings, seed=0)
-
-
 def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(TrainingError, match="LoRA adapts the linear layers of transformers"):
         cut(lite(), FinetuneSettings(lora_rank=2), seed=0)

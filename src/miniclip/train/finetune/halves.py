@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 -- the field's name for it
 
 from miniclip.errors import TrainingError
 from miniclip.train.finetune.lora import add_lora
@@ -41,30 +40,20 @@ class FrozenHalf(nn.Module):
 class LiveHalf(nn.Module):
     """Rows (B, M) to features (B, F).
 
-    shapes: of what lies side by side in a row; parts: each with the place of its input among them;
-    side: that pixels are shrunk to while it learns.
+    shapes: of what lies side by side in a row; parts: each with the place of its input among them.
     """
 
-    def __init__(
-        self,
-        shapes: Sequence[Shape],
-        parts: Sequence[tuple[int, nn.Module]],
-        side: int | None = None,
-    ) -> None:
+    def __init__(self, shapes: Sequence[Shape], parts: Sequence[tuple[int, nn.Module]]) -> None:
         super().__init__()
         self.shapes = tuple(shapes)
-        self.side = side
         self.places = tuple(place for place, _ in parts)
         self.parts = nn.ModuleList(part for _, part in parts)
 
-    def forward(self, rows: Tensor, *, learning: bool = False) -> Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """See the class."""
         sizes = [torch.Size(shape).numel() for shape in self.shapes]
         flat = torch.split(rows, sizes, dim=1)
         inputs = [piece.reshape(-1, *shape) for piece, shape in zip(flat, self.shapes, strict=True)]
-        if learning and self.side:
-            size = (self.side, self.side)
-            inputs[0] = F.interpolate(inputs[0], size, mode="bilinear", antialias=True)
         features = [
             part(_in_order(inputs[place]))
             for place, part in zip(self.places, self.parts, strict=True)
@@ -83,8 +72,7 @@ def cut(tower: ImageTower, settings: FinetuneSettings, *, seed: int) -> Halves:
     """Freeze all of a tower but what is to learn, and cut it there.
 
     The halves share the tower's parameters. On a CPU the live one computes them in a faster way.
-    TrainingError for more blocks than there are, for LoRA in a tower without linear layers, and for
-    another side where not all that learns from pixels is convolutional.
+    TrainingError for more blocks than there are, and for LoRA in a tower without linear layers.
     """
     members = _members(tower)
     learners = settings.learners or len(members)
@@ -107,24 +95,7 @@ def cut(tower: ImageTower, settings: FinetuneSettings, *, seed: int) -> Halves:
             shapes.append(tuple(still(torch.zeros(1, 3, side, side)).shape[1:]))
         frozen.append(still)
         live.append((len(shapes) - 1, moving))
-    if settings.side:
-        from_pixels = [moving for still, moving in halves if isinstance(still, nn.Identity)]
-        _check_side(settings.side, tower, from_pixels)
-    live_half = LiveHalf(shapes, live, settings.side or None)
-    return Halves(FrozenHalf(frozen, keeps_pixels=keeps_pixels), live_half)
-
-
-def _check_side(side: int, tower: ImageTower, live: Sequence[nn.Module]) -> None:
-    own = tower.image_spec.side
-    if side > own:
-        raise TrainingError(
-            f"finetune.side is {side}, and {tower.source} sees {own}; give {own} at most"
-        )
-    if not live or not all(isinstance(part, nn.Sequential) for part in live):
-        raise TrainingError(
-            f"finetune.side is {side}, but not all that learns of {tower.source} takes pixels of "
-            "any side; set it to 0, or tune all of a convolutional tower"
-        )
+    return Halves(FrozenHalf(frozen, keeps_pixels=keeps_pixels), LiveHalf(shapes, live))
 
 
 def layers_of(tower: ImageTower) -> list[list[nn.Parameter]]:

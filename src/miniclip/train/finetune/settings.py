@@ -30,9 +30,6 @@ class FinetuneSettings:
     average: decay of the weight average that is judged and kept, 0 for none. clip: largest norm of
     the gradient, 0 for none. dropout: of the head's inputs.
     mixup: blends of two images by shares from Beta(mixup, mixup), 0 for none (Zhang et al. 2018).
-    side: that pixels are shrunk to while a convolutional tower learns from them, 0 for its own.
-    There is less to compute, and as crops enlarge what they show, a somewhat smaller side even is
-    nearer to what is seen later (Touvron et al. 2019).
     crop, flip, upside_down, jitter: of the random views (see `data.augment`). views: how many of
     them are made once and kept as rows of the frozen part, 0 for a fresh view at each visit.
     patience: epochs without a lower validation cost before the training ends, 0 for never: most of
@@ -56,7 +53,6 @@ class FinetuneSettings:
     dropout: float = 0.2
     label_smoothing: float = 0.1
     mixup: float = 0.0
-    side: int = 0
     crop: tuple[float, float] = (0.35, 1.0)
     flip: bool = True
     upside_down: bool = False
@@ -67,7 +63,7 @@ class FinetuneSettings:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("learners", "lora_rank", "side", "views", "patience"):
+        for name in ("learners", "lora_rank", "views", "patience"):
             value = getattr(self, name)
             _require(value >= 0, name, value, "a whole number from 0 up")
         for name in ("epochs", "batch_size"):

@@ -41,7 +41,7 @@ class Student(nn.Module):
 
     def features(self, rows: Tensor) -> Tensor:
         """Rows (B, M) to features (B, F) float32."""
-        features: Tensor = self._live[0](rows, learning=self.training)
+        features: Tensor = self._live[0](rows)
         return features.float()
 
     def logits(self, features: Tensor) -> Tensor:
