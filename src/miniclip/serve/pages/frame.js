@@ -21,6 +21,7 @@
       around.setAttribute("tabindex", "-1");
       around.ariaLabel = around.title = "more files";
     }
+    for (const table of document.querySelectorAll(".card table:not([tabindex])")) table.tabIndex = 0; // it scrolls
     for (const box of document.querySelectorAll("div.empty[aria-label]")) box.removeAttribute("aria-label");
   };
   let waiting = false;
