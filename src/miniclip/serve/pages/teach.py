@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from miniclip.errors import ImageError
+from miniclip.errors import DatasetError, ImageError
+from miniclip.images import IMAGE_SUFFIXES
 from miniclip.probe.fit import Fitted
 from miniclip.probe.fit_settings import FitSettings
 from miniclip.probe.heads.head import FITTED_KINDS
@@ -22,7 +23,7 @@ from miniclip.probe.learn import DEFAULT_HEAD
 from miniclip.probe.model import REPORT_FILE
 from miniclip.probe.results import FitResult
 from miniclip.report.classifier import write_fit_report
-from miniclip.serve.lesson import Lesson, Limits
+from miniclip.serve.lesson import Lesson, Limits, checked_label
 from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import plain, sentence, told
 from miniclip.serve.pages.handed import thumbnail
@@ -112,17 +113,19 @@ def build(service: Service) -> None:
 
 def _add_files(lesson: gr.State, limits: Limits) -> gr.Markdown:
     """Build what takes photos in; return the place that counts them."""
+    label = gr.Textbox(
+        label="Class of what you add",
+        info="Empty for a zip with a folder for each class, or to label the photos one by one.",
+    )
     files = gr.File(
         label="Photos of one class, or zips",
         file_count="multiple",
         file_types=["image", ".zip"],
         height=160,
     )
-    label = gr.Textbox(
-        label="Their class",
-        info="Empty for a zip with a folder for each class, or to label the photos one by one.",
-    )
-    add = gr.Button("Add")
+    with gr.Row():
+        add = gr.Button("Add")
+        folder = gr.UploadButton("Add a folder of the class", file_count="directory")
     counts = sentence(_NO_PHOTOS)
 
     @told
@@ -133,8 +136,21 @@ def _add_files(lesson: gr.State, limits: Limits) -> gr.Markdown:
         fuller = await asyncio.to_thread(lesson.with_files, chosen, label, limits)
         return fuller, plain(str(fuller)), None, ""
 
-    added = [lesson, counts, files, label]
-    gr.on([add.click, label.submit], add_files, [lesson, files, label], added, **_PRIVATE)
+    @told
+    async def add_folder(lesson: Lesson, paths: list[str] | None, label: str) -> Any:
+        found = [path for path in paths or [] if Path(path).suffix.lower() in IMAGE_SUFFIXES]
+        if not found:
+            raise DatasetError("the folder holds no photos")
+        return await add_files(lesson, found, checked_label(label))
+
+    gr.on(
+        [add.click, label.submit],
+        add_files,
+        [lesson, files, label],
+        [lesson, counts, files, label],
+        **_PRIVATE,
+    )
+    folder.upload(add_folder, [lesson, folder, label], [lesson, counts, folder, label], **_PRIVATE)
     return counts
 
 
