@@ -52,6 +52,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     patch = pytest.MonkeyPatch()
     patch.setenv("MINICLIP_HOME", str(tmp_path_factory.mktemp("home")))
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("RAY_health_check_period_ms", "500")  # a death is noticed at the fifth
     patch.setenv("RAY_worker_niceness", "0")  # beside other work they would wait for ever
     made = Cluster(initialize_head=True, head_node_args=HEAD)
     made.add_node(**NODE)
