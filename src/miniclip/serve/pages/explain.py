@@ -57,6 +57,7 @@ def build(service: Service) -> None:
                 alt_text="the map over the photo",
                 interactive=False,
                 buttons=["download"],
+                elem_classes="sheet",
             )
             views, words = gr.State({}), gr.State(())
             shown = [score, worth, sheet, views]
