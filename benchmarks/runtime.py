@@ -1,6 +1,6 @@
 """How fast a full-size CLIP ViT-B/32 runs here, and how near that is to what the machine can do.
 
-    python -m benchmarks.runtime [--images DIR] [--count N] [--keep DIR] [--json]
+    python -m benchmarks.runtime [--images DIR | --megapixels M] [--count N] [--keep DIR] [--json]
 
 From JPEG files to vectors, in turns, on the same photos and as many threads: transformers' own
 processor and model, fastembed and faster-clip where they are installed, and miniclip in float32,
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from PIL import Image
 
 from benchmarks.embed import demo_photos, in_turns, positive, ratio_in_turns
 from benchmarks.matrix_products import gemm_limits
@@ -58,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        photos = options.images or photos_of_the_demo(folder)
+        photos = options.images or photos_of_the_demo(folder, options.megapixels)
         paths = sorted(find_images([photos]))
         models = make_models(folder, paths[:20])
         report = measure(models, list(islice(cycle(paths), options.count)), options)
@@ -69,6 +70,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder; default: the demo's photos as JPEG")
+    parser.add_argument("--megapixels", type=float, default=3.0, help="to enlarge those photos to")
     parser.add_argument("--count", type=positive, default=64, help="photos per leg and round")
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--threads", type=positive, default=usable_cpus())
@@ -77,10 +79,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def photos_of_the_demo(folder: Path) -> Path:
-    """Write them once."""
-    photos = folder / "photos"
-    return photos if photos.exists() else demo_photos(photos)
+def photos_of_the_demo(folder: Path, megapixels: float) -> Path:
+    """Write them once, as large as cameras make them: reading a JPEG is part of the work."""
+    photos = folder / f"photos-{megapixels:g}"
+    if not photos.exists():
+        for path in demo_photos(folder / "photos").glob("*.jpg"):
+            photo = decode(path)
+            scale = math.sqrt(megapixels * 1e6 / math.prod(photo.size))
+            photos.mkdir(exist_ok=True)
+            size = round(scale * photo.width), round(scale * photo.height)
+            large = photo.resize(size, Image.Resampling.BICUBIC)
+            large.save(photos / path.name, quality=90)
+    return photos
 
 
 def measure(models: Models, paths: list[Path], options: argparse.Namespace) -> dict[str, Any]:
@@ -196,7 +206,6 @@ def dynamic_leg(models: Models, pixels: FloatArray, count: int, threads: int) ->
 def transformers_photos(models: Models, paths: Sequence[Path], threads: int) -> Leg:
     """Do what the library's documentation says: open, processor, model; a batch at a time."""
     import torch
-    from PIL import Image
     from transformers import CLIPImageProcessorPil, CLIPModel
 
     torch.set_num_threads(threads)
