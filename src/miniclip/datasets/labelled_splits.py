@@ -65,6 +65,7 @@ class LabelledSplits:
 def read_labelled_splits(
     data: Path,
     labels: Path | None = None,
+    /,
     *,
     group_regex: str | None = None,
     group_column: str | None = None,
