@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder; default: the demo's photos as JPEG")
-    parser.add_argument("--megapixels", type=float, default=1.0, help="to enlarge those photos to")
+    parser.add_argument("--megapixels", type=float, default=0.5, help="to enlarge those photos to")
     parser.add_argument("--count", type=positive, default=64, help="photos per leg and round")
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--threads", type=positive, default=usable_cpus())
