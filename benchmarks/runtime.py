@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder; default: the demo's photos as JPEG")
-    parser.add_argument("--megapixels", type=float, default=0.5, help="to enlarge those photos to")
+    parser.add_argument("--megapixels", type=float, default=0.3, help="to enlarge those photos to")
     parser.add_argument("--count", type=positive, default=64, help="photos per leg and round")
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--threads", type=positive, default=usable_cpus())
@@ -80,7 +80,7 @@ def parse() -> argparse.Namespace:
 
 
 def photos_of_the_demo(folder: Path, megapixels: float) -> Path:
-    """Write them once, as large as cameras make them: reading a JPEG is part of the work."""
+    """Write them once, by default as large as the photos of COCO: reading a JPEG is work too."""
     photos = folder / f"photos-{megapixels:g}"
     if not photos.exists():
         for path in demo_photos(folder / "photos").glob("*.jpg"):
