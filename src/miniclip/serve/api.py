@@ -253,7 +253,7 @@ def _add_explain(router: APIRouter, service: Service) -> None:
         """Show what in an image drives its similarity to a text, or a class of a classifier."""
         _note(request, text=[text], model=model, image=[image.filename])
         found = await service.explain(image, text=text, model=model, label=label, method=method)
-        return schemas.Explained.model_validate(found)
+        return schemas.Explained.model_validate(found.to_dict())
 
 
 async def _models(service: Service) -> schemas.Models:

@@ -59,6 +59,10 @@ class Explained(NamedTuple):
     question: Asked
     found: Explanation
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `miniclip explain --json` says of it."""
+        return {**self.question.to_dict(), **self.found.to_dict()}
+
 
 class Service:
     """One encoder, perhaps an index, and classifiers by name; `start` before and `close` after use.
@@ -222,21 +226,8 @@ class Service:
         model: str | None = None,
         label: str | None = None,
         method: str = "both",
-    ) -> dict[str, Any]:
-        """Return what `miniclip explain --json` says; of a text, or a class of a classifier."""
-        said = await self.explained(image, text=text, model=model, label=label, method=method)
-        return {**said.question.to_dict(), **said.found.to_dict()}
-
-    async def explained(
-        self,
-        image: Upload,
-        *,
-        text: str | None = None,
-        model: str | None = None,
-        label: str | None = None,
-        method: str = "both",
     ) -> Explained:
-        """Return the same as objects, with the picture, for whoever draws."""
+        """Return what drives the score of a text, or of a class of a classifier."""
         if (text is None) == (model is None):
             raise ConfigError("give either a text or a model to explain")
         if text is not None:

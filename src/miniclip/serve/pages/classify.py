@@ -17,7 +17,16 @@ from miniclip.probe.model import ClassifierModel
 from miniclip.probe.predict import Prediction
 from miniclip.serve.failures import MissingError
 from miniclip.serve.pages import disk
-from miniclip.serve.pages.frame import OnDisk, percent, photos, plain, sentence, told
+from miniclip.serve.pages.frame import (
+    OnDisk,
+    answers,
+    percent,
+    photos,
+    picture,
+    plain,
+    sentence,
+    told,
+)
 from miniclip.serve.pages.handed import SIDE, table, thumbnail
 from miniclip.serve.service import Service
 
@@ -69,10 +78,7 @@ def build(service: Service) -> None:
             files = photos("Photos", height=160)
             ask = gr.Button("Classify", variant="primary")
         with gr.Column(scale=2, min_width=280):
-            summary = sentence("Choose photos to have them judged.")
-            download = gr.DownloadButton("Download as CSV", interactive=False, size="sm")
-            found = gr.State(())
-            gr.render(inputs=found, concurrency_limit=None)(_show_all)
+            place = answers("Choose photos to have them judged.", _show)
 
     @told
     async def describe(name: str) -> str:
@@ -87,7 +93,7 @@ def build(service: Service) -> None:
 
     private: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
     model.change(describe, model, about, **private)
-    ask.click(classify, [model, files], [found, summary, download], **private)
+    ask.click(classify, [model, files], [place.found, place.summary, place.download], **private)
 
 
 def _about(service: Service, name: str) -> str:
@@ -138,8 +144,8 @@ class Evidence:
             row = row_of[one.name]
             label = model.classes[model.reference.labels[row]]
             content = bytes.fromhex(model.reference.contents[row])
-            picture = await self._picture(numbers[content], content) if content in numbers else None
-            found.append(Alike(f"{one.name} ({label}), cosine {one.cosine:.2f}", picture))
+            small = await self._picture(numbers[content], content) if content in numbers else None
+            found.append(Alike(f"{one.name} ({label}), cosine {one.cosine:.2f}", small))
         return tuple(found)
 
     async def _numbers_of(self, name: str, model: ClassifierModel) -> dict[bytes, int]:
@@ -149,10 +155,8 @@ class Evidence:
             return {}
         known, numbers = self._numbers.get(name, (-1, {}))
         if known != count:
-            contents, store = (
-                set(map(bytes.fromhex, model.reference.contents)),
-                self._service.index.store,
-            )
+            contents = set(map(bytes.fromhex, model.reference.contents))
+            store = self._service.index.store
             numbers = await asyncio.to_thread(
                 lambda: {one.content: one.id for one in store.known() if one.content in contents}
             )
@@ -161,10 +165,10 @@ class Evidence:
 
     async def _picture(self, number: int, content: bytes) -> str | None:
         try:
-            picture, digest = await self._service.image(number, SIDE)
+            small, digest = await self._service.image(number, SIDE)
         except (ImageError, MissingError):
             return None
-        return disk.keep(picture, "photo.jpg") if digest == content.hex() else None
+        return disk.keep(small, "photo.jpg") if digest == content.hex() else None
 
 
 def _summary(judged: tuple[Judged, ...]) -> str:
@@ -174,42 +178,24 @@ def _summary(judged: tuple[Judged, ...]) -> str:
     return f"{alone} of {len(judged)} automatic, {len(said) - alone} to a person{unread}."
 
 
-def _show_all(judged: tuple[Judged, ...]) -> None:
-    for one in judged:
-        _show(one)
-
-
 def _show(one: Judged) -> None:
     """Draw a photo with its bars, the decision and the evidence."""
-    with gr.Row(elem_classes="photo"):
-        if one.said is None:
-            sentence(f"{one.name}: {one.reason}")
-            return
-        _picture(one.picture, one.name, height=200)
-        with gr.Column(scale=2, min_width=240):
-            gr.Label(dict(one.said.labels), num_top_classes=_BARS, label=one.name)
-            gr.Markdown(f"**{_DECIDED[one.said.decision]}** ({plain(one.said.reason)})")
-            if one.said.decision != "out-of-scope":  # of those the set promises nothing
-                labels = ", ".join(one.said.label_set) or "none of the labels"
-                gr.Markdown(plain(f"Right {percent(one.sure)} of the time, as a set: {labels}"))
-            with gr.Accordion("Training images that look most alike", open=False), gr.Row():
-                for alike in one.nearest:
-                    with gr.Column(min_width=120):
-                        if alike.picture:
-                            _picture(alike.picture, alike.said, height=120)
-                        gr.Markdown(plain(alike.said))
-
-
-def _picture(path: str | None, name: str, *, height: int) -> None:
-    gr.Image(
-        path,
-        label=name,
-        alt_text=name,
-        height=height,
-        interactive=False,
-        buttons=[],
-        min_width=120,
-    )
+    if one.said is None:
+        sentence(f"{one.name}: {one.reason}")
+        return
+    picture(one.picture, one.name)
+    with gr.Column(scale=2, min_width=240):
+        gr.Label(dict(one.said.labels), num_top_classes=_BARS, label=one.name)
+        gr.Markdown(f"**{_DECIDED[one.said.decision]}** ({plain(one.said.reason)})")
+        if one.said.decision != "out-of-scope":  # of those the set promises nothing
+            labels = ", ".join(one.said.label_set) or "none of the labels"
+            gr.Markdown(plain(f"Right {percent(one.sure)} of the time, as a set: {labels}"))
+        with gr.Accordion("Training images that look most alike", open=False), gr.Row():
+            for alike in one.nearest:
+                with gr.Column(min_width=120):
+                    if alike.picture:
+                        picture(alike.picture, alike.said, height=120)
+                    gr.Markdown(plain(alike.said))
 
 
 def _table(judged: tuple[Judged, ...]) -> str:

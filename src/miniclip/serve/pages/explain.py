@@ -71,7 +71,7 @@ def build(service: Service) -> None:
             gr.render(inputs=words, concurrency_limit=None)(show)
 
     async def explain_word(word: str, path: str | None, method: str, view: str) -> _Shown:
-        said = await service.explained(wanted_photo(path), text=word, method=method)
+        said = await service.explain(wanted_photo(path), text=word, method=method)
         return await _shown(said, view)
 
     @told
@@ -79,11 +79,9 @@ def build(service: Service) -> None:
         upload, how = wanted_photo(given[photo]), given[method]
         if given[asked.what] == _CLASS:
             label = None if given[asked.label] == _LIKELIEST else given[asked.label]
-            said = await service.explained(
-                upload, model=given[asked.model], label=label, method=how
-            )
+            said = await service.explain(upload, model=given[asked.model], label=label, method=how)
         else:
-            said = await service.explained(upload, text=given[asked.sentence], method=how)
+            said = await service.explain(upload, text=given[asked.sentence], method=how)
         found = said.question.words
         return *await _shown(said, given[view]), found if len(found) > 1 else ()
 

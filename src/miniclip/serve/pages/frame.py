@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -130,6 +130,42 @@ def sentence(text: str = "") -> gr.Markdown:
     Handlers give it `plain` text.
     """
     return gr.Markdown(plain(text), elem_classes="said", latex_delimiters=[])
+
+
+def picture(path: str | None, name: str, *, height: int = 200) -> gr.Image:
+    """Show a picture that is called by its name."""
+    return gr.Image(
+        path,
+        label=name,
+        alt_text=name,
+        height=height,
+        interactive=False,
+        buttons=[],
+        min_width=120,
+    )
+
+
+class Answers(NamedTuple):
+    """Where several photos are answered: a sentence, a table to download, and one row a photo."""
+
+    summary: gr.Markdown
+    download: gr.DownloadButton
+    found: gr.State
+
+
+def answers(before: str, show: Callable[[Any], None]) -> Answers:
+    """Build that place; before: said at first. show: draws one of what `found` holds."""
+
+    def show_all(found: Iterable[Any]) -> None:
+        for one in found:
+            with gr.Row(elem_classes="photo"):
+                show(one)
+
+    summary = sentence(before)
+    download = gr.DownloadButton("Download as CSV", interactive=False, size="sm")
+    found = gr.State(())
+    gr.render(inputs=found, concurrency_limit=None)(show_all)
+    return Answers(summary, download, found)
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,16 @@ import gradio as gr
 
 from miniclip.errors import ConfigError, ImageError
 from miniclip.prompts import DEFAULT_TEMPLATES
-from miniclip.serve.pages.frame import OnDisk, lines, photos, plain, sentence, told
+from miniclip.serve.pages.frame import (
+    OnDisk,
+    answers,
+    lines,
+    photos,
+    picture,
+    plain,
+    sentence,
+    told,
+)
 from miniclip.serve.pages.handed import table, thumbnail
 from miniclip.serve.service import Service
 
@@ -46,10 +55,7 @@ def build(service: Service) -> None:
                 )
             ask = gr.Button("Name the photos", variant="primary")
         with gr.Column(scale=2, min_width=280):
-            summary = sentence("Choose photos to see how well each label fits.")
-            download = gr.DownloadButton("Download as CSV", interactive=False, size="sm")
-            found = gr.State(())
-            gr.render(inputs=found, concurrency_limit=None)(_show_all)
+            place = answers("Choose photos to see how well each label fits.", _show)
 
     @told
     async def name_photos(
@@ -63,7 +69,7 @@ def build(service: Service) -> None:
     ask.click(
         name_photos,
         [files, labels, templates],
-        [found, summary, download],
+        [place.found, place.summary, place.download],
         concurrency_limit=None,
         api_visibility="private",
     )
@@ -82,32 +88,18 @@ async def _named(
         if isinstance(seen, ImageError):
             named.append(Named(upload.name, reason=str(seen)))
         else:
-            picture = await thumbnail(service, Path(upload.path))
-            named.append(Named(upload.name, picture, tuple(name(seen))))
+            small = await thumbnail(service, Path(upload.path))
+            named.append(Named(upload.name, small, tuple(name(seen))))
     return tuple(named)
-
-
-def _show_all(named: tuple[Named, ...]) -> None:
-    for one in named:
-        _show(one)
 
 
 def _show(one: Named) -> None:
     """Draw a photo with its bars."""
-    with gr.Row(elem_classes="photo"):
-        if one.reason:
-            sentence(f"{one.name}: {one.reason}")
-            return
-        gr.Image(
-            one.picture,
-            label=one.name,
-            alt_text=one.name,
-            height=200,
-            interactive=False,
-            buttons=[],
-            min_width=140,
-        )
-        gr.Label(dict(one.shares), num_top_classes=_BARS, label=one.name, scale=2, min_width=200)
+    if one.reason:
+        sentence(f"{one.name}: {one.reason}")
+        return
+    picture(one.picture, one.name)
+    gr.Label(dict(one.shares), num_top_classes=_BARS, label=one.name, scale=2, min_width=200)
 
 
 def _table(named: list[Named]) -> str:
