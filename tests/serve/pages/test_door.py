@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -132,12 +133,27 @@ def test_an_upload_can_be_fetched_and_nothing_beside_it(inside: httpx.Client) ->
     assert shown.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_photo_is_matched_and_a_file_of_the_server_is_not(inside: httpx.Client) -> None:
+def test_a_photo_is_matched_and_a_picture_of_the_server_is_not(
+    inside: httpx.Client, tmp_path: Path
+) -> None:
     (path,) = upload(inside, png("red")).json()
     meta = {"_type": "gradio.FileData"}
     assert "The best of 2 sentences" in answer(inside, {"path": path, "meta": meta})
-    assert "The best" not in answer(inside, {"path": "/etc/passwd", "meta": meta})
-    assert "The best" not in answer(inside, {"path": "/etc/passwd"})
+    private = tmp_path / "private.png"
+    private.write_bytes(png("red"))
+    for other in (str(private), f"{disk.prepare()}/..{private}", f"{path}/../../../{private.name}"):
+        for asked in ({"path": other, "meta": meta}, {"path": other}):
+            said = answer(inside, asked)
+            assert "The best" not in said
+            assert "no such file" in said
+
+
+def test_what_is_kept_lies_in_one_folder() -> None:
+    path = disk.keep(b"x", "a.jpg")
+    assert disk.is_kept(path)
+    folder = disk.prepare()
+    for other in ("/etc/passwd", f"{path}/../../../x", f"{folder}-2/x", f"{path}\0", "x", ""):
+        assert not disk.is_kept(other)
 
 
 def test_no_address_is_fetched_for_anybody(inside: httpx.Client) -> None:
