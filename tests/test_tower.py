@@ -48,8 +48,9 @@ def doubling() -> type[Doubling]:
     return Fresh
 
 
-def tower(graph: type[Doubling], threads: int) -> Tower:
-    return Tower(partial(graph, Path("doubling.onnx"), inputs=PORTS, outputs=OUTPUT), threads)
+def tower(graph: type[Doubling], threads: int, *, wide: bool = True) -> Tower:
+    make = partial(graph, Path("doubling.onnx"), inputs=PORTS, outputs=OUTPUT)
+    return Tower(make, threads, wide=wide)
 
 
 def batches(*numbers: float) -> list[Feeds]:
@@ -69,6 +70,13 @@ def test_batches_run_side_by_side(doubling: type[Doubling]) -> None:
 def test_a_single_batch_has_all_threads(doubling: type[Doubling]) -> None:
     tower(doubling, 4).run(batches(1))
     assert doubling.loaded == [(4, 1)]
+
+
+def test_a_single_batch_of_a_tower_that_is_not_wide_has_one(doubling: type[Doubling]) -> None:
+    narrow = tower(doubling, 4, wide=False)
+    narrow.run(batches(1))
+    narrow.run(batches(1, 2))
+    assert doubling.loaded == [(1, 4)]
 
 
 def test_weights_are_loaded_once_where_many_batches_come_first(doubling: type[Doubling]) -> None:

@@ -179,4 +179,6 @@ def _text_tower(bundle: Bundle, spec: TextSpec, threads: int, make: MakeGraph) -
         outputs={"embedding": ("tensor(float)", (None, bundle.manifest.embedding_dim))},
     )
     tokenizer = Tokenizer.from_file(bundle.path(TOKENIZER_FILE), spec)
-    return _TextTower(tokenizer, Tower(graph, threads))
+    # A sentence is done before a second thread has joined in, and waiting for one that shares its
+    # processor with other work takes many times as long. Padded, it is long enough to be shared.
+    return _TextTower(tokenizer, Tower(graph, threads, wide=spec.pad == "max"))

@@ -30,11 +30,11 @@ class Tower:
     the weights of a process that embeds folders are not in its memory twice.
     """
 
-    def __init__(self, make: MakeGraph, threads: int) -> None:
-        """threads: how many processors all runs together may keep busy."""
+    def __init__(self, make: MakeGraph, threads: int, *, wide: bool = True) -> None:
+        """threads: how many processors all runs together may keep busy; wide: a single run, too."""
         self._threads = threads
-        self._wide = make(threads=threads, lanes=1)
         self._lanes = make(threads=1, lanes=threads)
+        self._wide = make(threads=threads, lanes=1) if wide else self._lanes
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
 

@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from miniclip.client import Client, ServerError
 from miniclip.embed import embed_all
 from miniclip.images import ImageSource
 from miniclip.probe.predict import Predictor
 from miniclip.serve.schemas import EmbeddedImage, EmbeddedText, PredictedImage, Skipped
+from miniclip.serve.settings import Settings
 from miniclip.testing import FakeEncoder
 from miniclip.zeroshot import class_vectors, probabilities
-from tests.serve.running import Running, jpeg, png
+from tests.serve.running import Running, jpeg, png, running
 
 
 def test_vectors_are_those_of_the_library(client: Client) -> None:
@@ -213,6 +215,17 @@ def test_many_ask_at_once_and_each_gets_his_own(client: Client) -> None:
 
     with ThreadPoolExecutor(16) as people:
         assert list(people.map(ask, colours)) == [f"{colour}.png" for colour in colours]
+
+
+def test_small_products_take_one_thread_while_it_serves() -> None:
+    def threads() -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with running(Settings(port=0)):
+            assert threads() == {1}
+        assert threads() == before
 
 
 def test_ids_of_requests_are_kept_when_sane_and_made_otherwise(server: Running) -> None:

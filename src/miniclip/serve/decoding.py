@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image
 
 from miniclip.arrays import FloatArray
-from miniclip.cpus import usable_cpus
 from miniclip.errors import ImageError
 from miniclip.images import ImageSource
 from miniclip.preprocess import ImageSpec
@@ -39,7 +38,7 @@ class Decoders:
 
     def __init__(self, spec: ImageSpec, settings: Settings) -> None:
         self._spec, self._settings = spec, settings
-        self._count = settings.decoders or max(2, usable_cpus())
+        self._count = settings.decoders
         self._free: asyncio.Queue[Process] = asyncio.Queue()
         self._keepers: list[asyncio.Task[None]] = []
         self._alive: set[Process] = set()

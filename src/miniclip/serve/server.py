@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from miniclip.errors import ConfigError
@@ -16,7 +17,7 @@ from miniclip.serve.auth import Credentials
 from miniclip.serve.settings import Settings
 
 _HEAD_BYTES = 16384
-_KEEP_ALIVE_SECONDS = 5
+_KEEP_ALIVE_SECONDS = 30
 
 
 def require_credentials(settings: Settings, credentials: Credentials | None) -> None:
@@ -89,6 +90,16 @@ class Server(uvicorn.Server):
             )
         )
         self._tell_started, self._stopping = started, app.state.stopping
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop.
+
+        Products of small matrices get one thread each meanwhile: a second one makes none of them
+        faster, and when other requests have the processors, waiting for it takes ten times as long
+        as the work.
+        """
+        with threadpool_limits(1, user_api="blas"):
+            await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""

@@ -38,6 +38,7 @@ from miniclip.serve.decoding import Decoders
 from miniclip.serve.failures import BusyError, LimitError, MissingError
 from miniclip.serve.seeing import Seen, Sight, Upload
 from miniclip.serve.settings import Settings
+from miniclip.serve.turns import Turns
 from miniclip.zeroshot import class_vectors, probabilities
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Service:
         self.texts = True
         self.ready = False
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="miniclip-serve")
+        self._turns = Turns(self.settings.searches, self.settings.wait_seconds)
         self._explaining = asyncio.Semaphore(_EXPLAINING)
         self._relevance: Relevance | None = None
         self._classes: OrderedDict[tuple[tuple[str, ...], ...], FloatArray] = OrderedDict()
@@ -130,7 +132,16 @@ class Service:
     # Questions
 
     async def search(self, search: Search) -> Answer:
-        """Return the images of the index that fit; MissingError without an index."""
+        """Return the images of the index that fit; MissingError without an index.
+
+        BusyError when too many search with words alone; images have a queue of their own.
+        """
+        if search.images:
+            return await self._search(search)
+        async with self._turns.turn():
+            return await self._search(search)
+
+    async def _search(self, search: Search) -> Answer:
         index, query = self._index(), search.query
         seen = [(await self.sight.see_one(image)).embeddings[0] for image in search.images]
         examples = [*seen, *await self._like(search.like)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
+from miniclip.cpus import usable_cpus
 from miniclip.errors import ConfigError
 
 _MEBI = 1 << 20
@@ -18,14 +19,16 @@ class Settings:
     call it, besides those of this computer when it listens on loopback; none means any when it does
     not. max_bytes: of the body of one request. max_pixels: of one image. max_images, max_texts: in
     one request, which can hold 1,000 fields in all; max_prompts: labels times templates;
-    max_letters: of one text. max_batch: images in one run of the
-    model. batching: join the images and texts of several requests in one run. queue: images, and
-    texts, that may wait before newcomers are sent away. requests: in hand at a time; connections:
-    open at a time. decoders: processes that decode, None for one a processor. decode_seconds,
-    decode_bytes: what one image may take there. head_seconds: within which the head of a request
-    has to arrive; body_seconds: its body; timeout_seconds: within which it is answered, from then
-    on. upload_bytes, upload_seconds: of one upload of the pages, many photos or a zip; kept_bytes:
-    of all that the pages have on the disk. lesson_images, lesson_bytes: that the pages teach a
+    max_letters: of one text. max_batch: images in one run of the model, by default four to a
+    processor. batching: join the images and texts of several requests in one run. queue: images,
+    and texts, that may wait before newcomers are sent away. searches: with words alone, that are
+    answered side by side, by default half as many as there are processors; wait_seconds: for that,
+    after which newcomers are sent away. requests: in hand at a time; connections: open at a time.
+    decoders: processes that decode, by default one to a processor. decode_seconds, decode_bytes:
+    what one image may take there. head_seconds: within which the head of a request has to arrive;
+    body_seconds: its body; timeout_seconds: within which it is answered, from then on.
+    upload_bytes, upload_seconds: of one upload of the pages, many photos or a zip; kept_bytes: of
+    all that the pages have on the disk. lesson_images, lesson_bytes: that the pages teach a
     classifier with. grace_seconds: for what is in hand when the server is told to stop.
     log_content: let texts, file names and queries into the log.
     """
@@ -39,12 +42,14 @@ class Settings:
     max_texts: int = 900
     max_prompts: int = 8192
     max_letters: int = 2000
-    max_batch: int = 16
+    max_batch: int = field(default_factory=lambda: 4 * usable_cpus())
     batching: bool = True
     queue: int = 256
+    searches: int = field(default_factory=lambda: max(1, usable_cpus() // 2))
+    wait_seconds: float = 0.02
     requests: int = 128
     connections: int = 512
-    decoders: int | None = None
+    decoders: int = field(default_factory=lambda: max(2, usable_cpus()))
     decode_seconds: float = 10.0
     decode_bytes: int = 2048 * _MEBI
     head_seconds: float = 10.0
