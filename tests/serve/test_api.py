@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from miniclip.client import Client, ServerError
 from miniclip.embed import embed_all
 from miniclip.images import ImageSource
 from miniclip.probe.predict import Predictor
 from miniclip.serve.schemas import EmbeddedImage, EmbeddedText, PredictedImage, Skipped
-from miniclip.serve.settings import Settings
 from miniclip.testing import FakeEncoder
 from miniclip.zeroshot import class_vectors, probabilities
-from tests.serve.running import Running, jpeg, png, running
+from tests.serve.running import Running, jpeg, png
+
+
+THREADS = """
+import json
+from threadpoolctl import threadpool_info
+from miniclip.serve.app import create_app
+from miniclip.serve.server import Server, listen
+from miniclip.serve.service import Service
+from miniclip.serve.settings import Settings
+from miniclip.testing import FakeEncoder
+
+def threads():
+    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+def started():
+    seen.append(threads())
+    server.should_exit = True
+
+seen = [threads()]
+settings = Settings(port=0, decoders=1)
+server = Server(create_app(Service(FakeEncoder(), settings=settings)), settings, started)
+with listen(settings) as listener:
+    server.run([listener])
+print(json.dumps([*seen, threads()]))
+"""
 
 
 def test_vectors_are_those_of_the_library(client: Client) -> None:
@@ -218,14 +244,16 @@ def test_many_ask_at_once_and_each_gets_his_own(client: Client) -> None:
 
 
 def test_small_products_take_one_thread_while_it_serves() -> None:
-    def threads() -> set[int]:
-        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
-
-    with threadpool_limits(2, user_api="blas"):
-        before = threads()
-        with running(Settings(port=0)):
-            assert threads() == {1}
-        assert threads() == before
+    asked = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    before, meanwhile, after = json.loads(asked.stdout)
+    assert meanwhile == [1] * len(before)
+    assert before == after
 
 
 def test_ids_of_requests_are_kept_when_sane_and_made_otherwise(server: Running) -> None:
