@@ -1,13 +1,14 @@
 """What a server bears: many clients at once that search with words and embed images.
 
-    python benchmarks/serve.py [PHOTOS] [--clients 64] [--seconds 60] [--json]
+    python benchmarks/serve.py [PHOTOS] [--clients 64] [--seconds 60] [--joined] [--json]
 
 A server of its own is started twice over the same index, with batching and without. Before the
 load, text searches one at a time give the idle median. Then half of the clients search with
 sentences that nobody asked before, the other half embed one photo after another; whoever is told to
 come back later does. It prints requests by status, percentiles of answered text searches, images a
 second, and the resident memory of the server with all its processes, after a tenth of the time and
-at the end. PHOTOS: a folder; default: the demo photos. It judges nothing: docs/serve.md does.
+at the end. PHOTOS: a folder; default: the demo photos. --joined: only the server that batches, as
+for memory over ten minutes (--seconds 600). It judges nothing: docs/serve.md does.
 """
 
 from __future__ import annotations
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="?", type=Path)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--joined", action="store_true", help="leave out the server that joins none")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -198,7 +200,7 @@ def main() -> None:
             measure(
                 photos, batching=batching, clients=chosen.clients, seconds=chosen.seconds
             ).to_dict()
-            for batching in (True, False)
+            for batching in ((True,) if chosen.joined else (True, False))
         ]
     if chosen.json:
         print(json.dumps({"loads": loads}))

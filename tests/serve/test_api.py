@@ -22,7 +22,6 @@ from miniclip.testing import FakeEncoder
 from miniclip.zeroshot import class_vectors, probabilities
 from tests.serve.running import Running, jpeg, png
 
-
 THREADS = """
 import json
 from threadpoolctl import threadpool_info
