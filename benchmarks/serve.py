@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="?", type=Path)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--joined", action="store_true", help="leave out the server that joins none")
+    parser.add_argument("--joined", action="store_true", help="only the server that batches")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
