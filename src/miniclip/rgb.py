@@ -12,10 +12,9 @@ _WHITES = (1.0, 255.0, 4095.0, 65535.0)  # floats in 0..1; 8 bits; 12-bit camera
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a plain RGB picture without the file that it came from, and without its tags.
+    """Return a plain RGB picture that shares nothing with the file it came from.
 
-    Transparency is laid on white; deep grey is scaled, not cut (see `eight_bit`). A picture that is
-    RGB already gives its pixels away: do not go on with the one that was passed in.
+    Transparency is laid on white; deep grey is scaled, not cut (see `eight_bit`).
     """
     if image.mode.startswith("I") or image.mode == "F":
         return eight_bit(image).convert("RGB")
@@ -24,9 +23,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(rgba, mask=rgba)
         return canvas
-    if image.mode != "RGB":
-        return image.convert("RGB")
-    return Image.Image()._new(image.im)  # `image.copy()` but for the copying, a third of a decode
+    return image.convert("RGB")  # a copy where it is RGB already: without the file and its tags
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
