@@ -12,28 +12,26 @@ from pathlib import Path
 
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
-from miniclip.index.failures import Failures
+from miniclip.index.ledger import Ledger
 from miniclip.index.parts import Parts
 from miniclip.index.sources import Seen, list_images
-from miniclip.index.store import Known, Place
+from miniclip.index.store import Place
+from miniclip.index.todo import Todo
 
 
 @dataclass
 class Comparison:
     """The state of the folders against the state of the index.
 
-    unchanged: how many images are as the index knows them. todo: images to read: new ones, those
-    whose file changed, and those without a vector of the model. known: what the index knew of them.
-    vanished: images of the index that are not on the disk any more. embedded: content -> id of an
-    image with a vector. failing: places that failed before and have not changed. skipped: these and
-    the folders and archives that cannot be listed.
+    ledger: all images of the index; it misses those that are not on the disk any more. todo: images
+    to read: new ones, those whose file changed, and those without a vector of the model. unchanged:
+    how many are as the index knows them. failing: places that failed before and have not changed.
+    skipped: these and the folders and archives that cannot be listed.
     """
 
+    ledger: Ledger
+    todo: Todo
     unchanged: int = 0
-    todo: list[Seen] = field(default_factory=list)
-    known: dict[Place, Known] = field(default_factory=dict)
-    vanished: dict[Place, Known] = field(default_factory=dict)
-    embedded: dict[bytes, int] = field(default_factory=dict)
     failing: set[Place] = field(default_factory=set)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -46,13 +44,9 @@ def compare(
     Images below a folder that cannot be listed are taken to be there. DatasetError for a root that
     is missing, and for one without an image of which the index knows some, unless `accept_empty`.
     """
-    result = Comparison()
-    folders = [parts.location.place(root).path for root in roots]
-    for image in parts.store.known():
-        if image.embedded:
-            result.embedded[image.content] = image.id
-        if inside(image.place.path, folders):
-            result.vanished[image.place] = image
+    result = Comparison(Ledger(parts.scratch, "known"), Todo(parts.scratch))
+    result.ledger.add(parts.store.known(), missed=True)
+    result.ledger.excuse_others([parts.location.place(root).path for root in roots])
     for root in roots:
         _compare_root(root, result, parts, patterns, accept_empty)
     hidden = [
@@ -61,10 +55,7 @@ def compare(
         if os.path.isdir(entry.name)
     ]
     if hidden:
-        lost = [place for place in result.vanished if inside(place.path, hidden)]
-        result.unchanged += len(lost)
-        for place in lost:
-            del result.vanished[place]
+        result.unchanged += result.ledger.excuse(hidden)
     return result
 
 
@@ -84,36 +75,27 @@ def _compare_root(
 
     folder = parts.location.place(root).path
     if not os.path.exists(root):  # a link to a drive that is not there counts as missing, too
-        if not accept_empty and (lost := _below(folder, result.vanished)):
+        if not accept_empty and (lost := result.ledger.count_missed([folder])):
             raise _gone(root, "is missing", lost)
         if accept_empty and not os.path.lexists(root):
             return
     empty = True
     for seen in list_images(root, patterns=patterns, on_skipped=skip):
         empty = False
-        place = parts.location.place(seen.path, seen.member)
-        _compare_one(seen, place, result, parts.failures)
+        _compare_one(seen, parts.location.place(seen.path, seen.member), result, parts)
     listed = all(entry.name != str(root) for entry in result.skipped)
-    if empty and listed and not accept_empty and (lost := _below(folder, result.vanished)):
+    if empty and listed and not accept_empty and (lost := result.ledger.count_missed([folder])):
         raise _gone(root, "is empty", lost)
 
 
-def _compare_one(seen: Seen, place: Place, result: Comparison, failures: Failures) -> None:
-    if reason := failures.reason(place, seen.state):
+def _compare_one(seen: Seen, place: Place, result: Comparison, parts: Parts) -> None:
+    if reason := parts.failures.reason(place, seen.state):
         result.failing.add(place)
         result.skipped.append(Skipped(seen.name, reason))
-        return
-    known = result.vanished.pop(place, None)
-    if known and known.embedded and (known.size, known.mtime_ns) == seen.state[:2]:
+    elif result.ledger.meet(place, seen.state.size, seen.state.mtime_ns):
         result.unchanged += 1
-        return
-    if known:
-        result.known[place] = known
-    result.todo.append(seen)
-
-
-def _below(folder: str, places: Iterable[Place]) -> int:
-    return sum(inside(place.path, [folder]) for place in places)
+    else:
+        result.todo.append(seen)
 
 
 def _gone(root: Path, how: str, images: int) -> DatasetError:
