@@ -61,9 +61,8 @@ class Attic:
 
     def prune(self, folders: Sequence[str]) -> int:
         """Forget all that vanished from these folders; return how many there were."""
-        return sum(
-            self.drop([image.place for image in page]) for page in self._ledger.below(folders)
-        )
+        pages = (page for folder in folders for page in self._ledger.below(folder))
+        return sum(self.drop([image.place for image in page]) for page in pages)
 
     def close(self) -> None:
         """Let go of the store."""

@@ -14,6 +14,7 @@ from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
 from miniclip.index.ledger import Ledger
 from miniclip.index.parts import Parts
+from miniclip.index.roll_call import RollCall
 from miniclip.index.sources import Seen, list_images
 from miniclip.index.store import Place
 from miniclip.index.todo import Todo
@@ -23,10 +24,11 @@ from miniclip.index.todo import Todo
 class Comparison:
     """The state of the folders against the state of the index.
 
-    ledger: all images of the index; it misses those that are not on the disk any more. todo: images
-    to read: new ones, those whose file changed, and those without a vector of the model. unchanged:
-    how many are as the index knows them. failing: places that failed before and have not changed.
-    skipped: these and the folders and archives that cannot be listed.
+    ledger: it misses the images that are not on the disk any more; if anything is to be read, it
+    holds all others of the index, too. todo: images to read: new ones, those whose file changed,
+    and those without a vector of the model. unchanged: how many are as the index knows them.
+    failing: places that failed before and have not changed. skipped: these and the folders and
+    archives that cannot be listed.
     """
 
     ledger: Ledger
@@ -44,19 +46,10 @@ def compare(
     Images below a folder that cannot be listed are taken to be there. DatasetError for a root that
     is missing, and for one without an image of which the index knows some, unless `accept_empty`.
     """
-    result = Comparison(Ledger(parts.scratch, "known"), Todo(parts.scratch))
-    result.ledger.add(parts.store.known(), missed=True)
-    result.ledger.excuse_others([parts.location.place(root).path for root in roots])
+    walk = _Walk(parts, patterns, accept_empty)
     for root in roots:
-        _compare_root(root, result, parts, patterns, accept_empty)
-    hidden = [
-        parts.location.place(Path(entry.name)).path
-        for entry in result.skipped
-        if os.path.isdir(entry.name)
-    ]
-    if hidden:
-        result.unchanged += result.ledger.excuse(hidden)
-    return result
+        walk.over(root)
+    return walk.end(roots)
 
 
 def inside(path: str, folders: Iterable[str]) -> bool:
@@ -67,39 +60,63 @@ def inside(path: str, folders: Iterable[str]) -> bool:
     )
 
 
-def _compare_root(
-    root: Path, result: Comparison, parts: Parts, patterns: Sequence[str], accept_empty: bool
-) -> None:
-    def skip(path: Path, why: str) -> None:
-        result.skipped.append(Skipped(str(path), why))
+class _Walk:
+    """The comparison while it is made, root by root."""
 
-    folder = parts.location.place(root).path
-    if not os.path.exists(root):  # a link to a drive that is not there counts as missing, too
-        if not accept_empty and (lost := result.ledger.count_missed([folder])):
-            raise _gone(root, "is missing", lost)
-        if accept_empty and not os.path.lexists(root):
+    def __init__(self, parts: Parts, patterns: Sequence[str], accept_empty: bool) -> None:
+        self._parts = parts
+        self._patterns = patterns
+        self._accept_empty = accept_empty
+        self._ledger = Ledger(parts.scratch, "known")
+        self._roll = RollCall(parts.store.known(), self._ledger)
+        self._found = Comparison(self._ledger, Todo(parts.scratch))
+
+    def over(self, root: Path) -> None:
+        """Compare what lies below a root."""
+        if not os.path.exists(root):  # a link to a drive that is not there counts as missing, too
+            self._refuse_loss(root, "is missing")
+            if self._accept_empty and not os.path.lexists(root):
+                return
+        empty = True
+        for seen in list_images(root, patterns=self._patterns, on_skipped=self._skip):
+            empty = False
+            self._take(seen)
+        if empty and all(entry.name != str(root) for entry in self._found.skipped):
+            self._refuse_loss(root, "is empty")
+
+    def end(self, roots: Sequence[Path]) -> Comparison:
+        """Return the comparison of these roots."""
+        self._roll.finish()
+        self._ledger.expect(map(self._folder, roots))
+        names = (entry.name for entry in self._found.skipped)
+        hidden = [self._folder(Path(name)) for name in names if os.path.isdir(name)]
+        self._found.unchanged += self._ledger.excuse(hidden)
+        if len(self._found.todo):
+            self._ledger.complete(self._parts.store.known())
+        return self._found
+
+    def _take(self, seen: Seen) -> None:
+        place = self._parts.location.place(seen.path, seen.member)
+        if reason := self._parts.failures.reason(place, seen.state):
+            self._found.failing.add(place)
+            self._found.skipped.append(Skipped(seen.name, reason))
+        elif self._roll.meet(place, seen.state.size, seen.state.mtime_ns):
+            self._found.unchanged += 1
+        else:
+            self._found.todo.append(seen)
+
+    def _skip(self, path: Path, why: str) -> None:
+        self._found.skipped.append(Skipped(str(path), why))
+
+    def _refuse_loss(self, root: Path, how: str) -> None:
+        if self._accept_empty:
             return
-    empty = True
-    for seen in list_images(root, patterns=patterns, on_skipped=skip):
-        empty = False
-        _compare_one(seen, parts.location.place(seen.path, seen.member), result, parts)
-    listed = all(entry.name != str(root) for entry in result.skipped)
-    if empty and listed and not accept_empty and (lost := result.ledger.count_missed([folder])):
-        raise _gone(root, "is empty", lost)
+        self._roll.finish()
+        if lost := self._ledger.expect([self._folder(root)]):
+            raise DatasetError(
+                f"{root} {how}, but the index knows {lost:,} images there; mount the drive or "
+                "check the path, or forget these images with --prune"
+            )
 
-
-def _compare_one(seen: Seen, place: Place, result: Comparison, parts: Parts) -> None:
-    if reason := parts.failures.reason(place, seen.state):
-        result.failing.add(place)
-        result.skipped.append(Skipped(seen.name, reason))
-    elif result.ledger.meet(place, seen.state.size, seen.state.mtime_ns):
-        result.unchanged += 1
-    else:
-        result.todo.append(seen)
-
-
-def _gone(root: Path, how: str, images: int) -> DatasetError:
-    return DatasetError(
-        f"{root} {how}, but the index knows {images:,} images there; mount the drive or check the "
-        "path, or forget these images with --prune"
-    )
+    def _folder(self, path: Path) -> str:
+        return self._parts.location.place(path).path
