@@ -17,7 +17,7 @@ Legs, in seconds of CPUs and of the clock to 1,000 images, and peak memory:
 embed   `embed_cached`, as `miniclip embed` and `search` without an index do; vectors are cached
 shards  `embed_shards`, as `miniclip embed -o FOLDER/` does
 driver  the part of it that the first computer of a cluster does alone
-index   `Index.sync` of a new index; again: the same, when nothing has changed
+index   `Index.sync` of a new index; again: the same, when nothing has changed; memory: of both
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def index(count: int, own: Path, _dim: int) -> Result:
     with Index.open(folders(own, count), encoder, directory=own / "index") as collection:
         first = cost(count, collection.sync)
         again = cost(count, collection.sync)
-    return first | {"again": again["cpu"]}
+    return first | {"again": again["cpu"], "megabytes": again["megabytes"]}
 
 
 def sqlite(count: int, own: Path, dim: int) -> Result:

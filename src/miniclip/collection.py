@@ -30,6 +30,7 @@ from miniclip.index.parts import Parts
 from miniclip.index.query import Query, parse_query
 from miniclip.index.reading import sources_of
 from miniclip.index.relevance import Relevance
+from miniclip.index.scratch import scratch
 from miniclip.index.search import Hit, image_query
 from miniclip.index.store import Filter, ImageRecord, Model, Place, ScoredText, Store
 from miniclip.index.sync import Progress, SyncResult, sync
@@ -154,13 +155,14 @@ class Index:
                 self.address.attic.open(write=True, rebuild=True).close()
             store.use_model(_model(self.encoder))
             roots = self._sync_roots(store)
-            attic = Attic(self._open_attic)
+            db = stack.enter_context(scratch())
+            attic = Attic(self._open_attic, db)
             stack.callback(attic.close)
             cache = None
             with suppress(StoreError):  # without a cache there is only more to do
                 cache = stack.enter_context(VectorCache.open())
             failures = Failures.of(store)
-            parts = Parts(store, attic, self.encoder, self.location, failures, cache, places)
+            parts = Parts(store, attic, db, self.encoder, self.location, failures, cache, places)
             result = sync(
                 parts, roots, patterns=ignore, prune=prune, progress=progress, stream=stream
             )

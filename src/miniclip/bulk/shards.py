@@ -176,12 +176,10 @@ class _Filling:
             skipped=tuple(self._skipped[:_SHOWN]),
         )
 
-    def _images(self, number: int) -> list[FarImage]:
-        rows = self._plan.read_row_group(number).to_pylist()
-        return [FarImage(**row) for row in rows]
-
     def _batches(self, number: int) -> Iterator[tuple[FarImage, ...]]:
-        return _taken(iter(self._images(number)), BATCH)
+        images = self._plan.read_row_group(number)
+        for start in range(0, len(images), BATCH):
+            yield tuple(FarImage(**row) for row in images.slice(start, BATCH).to_pylist())
 
     def _count(self, number: int) -> None:
         """Take a shard that is done into account."""
@@ -195,7 +193,8 @@ class _Filling:
     def _fill_one(self, number: int, outcomes: Iterator[FarVectors]) -> None:
         ids: list[str] = []
         digests: list[bytes] = []
-        rows = [np.empty((0, self._encoder.embedding_dim), dtype=np.float32)]
+        size = self._plan.metadata.row_group(number).num_rows
+        embeddings = np.empty((size, self._encoder.embedding_dim), dtype=np.float32)
         repeats: list[tuple[str, bytes]] = []
         rejects: list[tuple[str, str]] = []
         for images, found in zip(self._batches(number), outcomes, strict=False):
@@ -208,16 +207,15 @@ class _Filling:
                 kept.append(place)
                 ids.append(images[row].name)
                 digests.append(digest)
-            rows.append(found.embeddings[kept])
+            embeddings[len(ids) - len(kept) : len(ids)] = found.embeddings[kept]
             rejects += [(images[row].name, found.rejects[row]) for row in sorted(found.rejects)]
             self._progress(sum(self._counts.values()) + len(ids) + len(repeats) + len(rejects))
         self._skipped += [Skipped(*reject) for reject in rejects[: _SHOWN - len(self._skipped)]]
-        embeddings = np.concatenate(rows)
         write = partial(self._write, number)
         write("rejects", _table(_REJECT, rejects))
         write("repeats", _table(_REPEAT, repeats))
         vectors = pa.FixedSizeListArray.from_arrays(
-            pa.array(embeddings.ravel()), self._encoder.embedding_dim
+            pa.array(embeddings[: len(ids)].ravel()), self._encoder.embedding_dim
         )
         part = pa.table(
             {"id": ids, "sha256": pa.array(digests, type=pa.binary(32)), "embedding": vectors}

@@ -7,34 +7,37 @@ they take it from the index, and the other way round: a kill leaves it in both, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
 
 from miniclip.arrays import FloatArray
+from miniclip.index.ledger import Ledger
 from miniclip.index.store import ImageRecord, Known, Place, Store
 
 
 class Attic:
     """The images that vanished from one index, for one model. Close it after use."""
 
-    def __init__(self, open_store: Callable[[bool], Store | None]) -> None:
+    def __init__(
+        self, open_store: Callable[[bool], Store | None], scratch: sqlite3.Connection
+    ) -> None:
         """Take what opens the store; called with whether to make one that is not there."""
         self._open_store = open_store
         self._store = open_store(False)
-        self._places: dict[Place, Known] = {}
+        self._ledger = Ledger(scratch, "attic")
         if self._store:
-            self._places = {image.place: image for image in self._store.known() if image.embedded}
-        self._contents = {image.content: image for image in self._places.values()}
+            self._ledger.add(image for image in self._store.known() if image.embedded)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._ledger)
 
     def at(self, place: Place) -> Known | None:
         """Return what vanished from this place."""
-        return self._places.get(place)
+        return self._ledger.at(place)
 
     def of(self, content: bytes) -> Known | None:
         """Return an image of this content."""
-        return self._contents.get(content)
+        return self._ledger.of(content)
 
     def look_up(self, ids: Sequence[int]) -> tuple[list[ImageRecord], FloatArray]:
         """Return images (n) and their vectors (n, D) float32, in the order asked for."""
@@ -46,22 +49,20 @@ class Attic:
         self._store = self._store or self._open_store(True)
         assert self._store is not None  # it was asked to make one
         ids = self._store.upsert(images, vectors)
-        for number, image in zip(ids, images, strict=True):
-            known = Known(number, image.place, image.size, image.mtime_ns, image.content, True)
-            self._places[image.place] = known
-            self._contents[image.content] = known
+        self._ledger.add(map(Known.of, ids, images))
 
     def drop(self, places: Collection[Place]) -> int:
         """Forget what vanished from these places; return how many there were."""
-        gone = [self._places.pop(place) for place in places if place in self._places]
+        gone = [image.id for place in places if (image := self._ledger.at(place))]
         if gone and self._store:
-            self._store.delete([image.id for image in gone])
-            self._contents = {image.content: image for image in self._places.values()}
+            self._store.delete(gone)
+            self._ledger.remove(places)
         return len(gone)
 
-    def places(self) -> Mapping[Place, Known]:
-        """Return all that is here, by place."""
-        return self._places
+    def prune(self, folders: Sequence[str]) -> int:
+        """Forget all that vanished from these folders; return how many there were."""
+        pages = (page for folder in folders for page in self._ledger.below(folder))
+        return sum(self.drop([image.place for image in page]) for page in pages)
 
     def close(self) -> None:
         """Let go of the store."""

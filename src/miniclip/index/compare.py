@@ -12,28 +12,28 @@ from pathlib import Path
 
 from miniclip.embed import Skipped
 from miniclip.errors import DatasetError
-from miniclip.index.failures import Failures
+from miniclip.index.ledger import Ledger
 from miniclip.index.parts import Parts
+from miniclip.index.roll_call import RollCall
 from miniclip.index.sources import Seen, list_images
-from miniclip.index.store import Known, Place
+from miniclip.index.store import Place
+from miniclip.index.todo import Todo
 
 
 @dataclass
 class Comparison:
     """The state of the folders against the state of the index.
 
-    unchanged: how many images are as the index knows them. todo: images to read: new ones, those
-    whose file changed, and those without a vector of the model. known: what the index knew of them.
-    vanished: images of the index that are not on the disk any more. embedded: content -> id of an
-    image with a vector. failing: places that failed before and have not changed. skipped: these and
-    the folders and archives that cannot be listed.
+    ledger: it misses the images that are not on the disk any more; if anything is to be read, it
+    holds all others of the index, too. todo: images to read: new ones, those whose file changed,
+    and those without a vector of the model. unchanged: how many are as the index knows them.
+    failing: places that failed before and have not changed. skipped: these and the folders and
+    archives that cannot be listed.
     """
 
+    ledger: Ledger
+    todo: Todo
     unchanged: int = 0
-    todo: list[Seen] = field(default_factory=list)
-    known: dict[Place, Known] = field(default_factory=dict)
-    vanished: dict[Place, Known] = field(default_factory=dict)
-    embedded: dict[bytes, int] = field(default_factory=dict)
     failing: set[Place] = field(default_factory=set)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -46,26 +46,10 @@ def compare(
     Images below a folder that cannot be listed are taken to be there. DatasetError for a root that
     is missing, and for one without an image of which the index knows some, unless `accept_empty`.
     """
-    result = Comparison()
-    folders = [parts.location.place(root).path for root in roots]
-    for image in parts.store.known():
-        if image.embedded:
-            result.embedded[image.content] = image.id
-        if inside(image.place.path, folders):
-            result.vanished[image.place] = image
+    walk = _Walk(parts, patterns, accept_empty)
     for root in roots:
-        _compare_root(root, result, parts, patterns, accept_empty)
-    hidden = [
-        parts.location.place(Path(entry.name)).path
-        for entry in result.skipped
-        if os.path.isdir(entry.name)
-    ]
-    if hidden:
-        lost = [place for place in result.vanished if inside(place.path, hidden)]
-        result.unchanged += len(lost)
-        for place in lost:
-            del result.vanished[place]
-    return result
+        walk.over(root)
+    return walk.end(roots)
 
 
 def inside(path: str, folders: Iterable[str]) -> bool:
@@ -76,48 +60,63 @@ def inside(path: str, folders: Iterable[str]) -> bool:
     )
 
 
-def _compare_root(
-    root: Path, result: Comparison, parts: Parts, patterns: Sequence[str], accept_empty: bool
-) -> None:
-    def skip(path: Path, why: str) -> None:
-        result.skipped.append(Skipped(str(path), why))
+class _Walk:
+    """The comparison while it is made, root by root."""
 
-    folder = parts.location.place(root).path
-    if not os.path.exists(root):  # a link to a drive that is not there counts as missing, too
-        if not accept_empty and (lost := _below(folder, result.vanished)):
-            raise _gone(root, "is missing", lost)
-        if accept_empty and not os.path.lexists(root):
+    def __init__(self, parts: Parts, patterns: Sequence[str], accept_empty: bool) -> None:
+        self._parts = parts
+        self._patterns = patterns
+        self._accept_empty = accept_empty
+        self._ledger = Ledger(parts.scratch, "known")
+        self._roll = RollCall(parts.store.known(), self._ledger)
+        self._found = Comparison(self._ledger, Todo(parts.scratch))
+
+    def over(self, root: Path) -> None:
+        """Compare what lies below a root."""
+        if not os.path.exists(root):  # a link to a drive that is not there counts as missing, too
+            self._refuse_loss(root, "is missing")
+            if self._accept_empty and not os.path.lexists(root):
+                return
+        empty = True
+        for seen in list_images(root, patterns=self._patterns, on_skipped=self._skip):
+            empty = False
+            self._take(seen)
+        if empty and all(entry.name != str(root) for entry in self._found.skipped):
+            self._refuse_loss(root, "is empty")
+
+    def end(self, roots: Sequence[Path]) -> Comparison:
+        """Return the comparison of these roots."""
+        self._roll.finish()
+        self._ledger.expect(map(self._folder, roots))
+        names = (entry.name for entry in self._found.skipped)
+        hidden = [self._folder(Path(name)) for name in names if os.path.isdir(name)]
+        self._found.unchanged += self._ledger.excuse(hidden)
+        if len(self._found.todo):
+            self._ledger.complete(self._parts.store.known())
+        return self._found
+
+    def _take(self, seen: Seen) -> None:
+        place = self._parts.location.place(seen.path, seen.member)
+        if reason := self._parts.failures.reason(place, seen.state):
+            self._found.failing.add(place)
+            self._found.skipped.append(Skipped(seen.name, reason))
+        elif self._roll.meet(place, seen.state.size, seen.state.mtime_ns):
+            self._found.unchanged += 1
+        else:
+            self._found.todo.append(seen)
+
+    def _skip(self, path: Path, why: str) -> None:
+        self._found.skipped.append(Skipped(str(path), why))
+
+    def _refuse_loss(self, root: Path, how: str) -> None:
+        if self._accept_empty:
             return
-    empty = True
-    for seen in list_images(root, patterns=patterns, on_skipped=skip):
-        empty = False
-        place = parts.location.place(seen.path, seen.member)
-        _compare_one(seen, place, result, parts.failures)
-    listed = all(entry.name != str(root) for entry in result.skipped)
-    if empty and listed and not accept_empty and (lost := _below(folder, result.vanished)):
-        raise _gone(root, "is empty", lost)
+        self._roll.finish()
+        if lost := self._ledger.expect([self._folder(root)]):
+            raise DatasetError(
+                f"{root} {how}, but the index knows {lost:,} images there; mount the drive or "
+                "check the path, or forget these images with --prune"
+            )
 
-
-def _compare_one(seen: Seen, place: Place, result: Comparison, failures: Failures) -> None:
-    if reason := failures.reason(place, seen.state):
-        result.failing.add(place)
-        result.skipped.append(Skipped(seen.name, reason))
-        return
-    known = result.vanished.pop(place, None)
-    if known and known.embedded and (known.size, known.mtime_ns) == seen.state[:2]:
-        result.unchanged += 1
-        return
-    if known:
-        result.known[place] = known
-    result.todo.append(seen)
-
-
-def _below(folder: str, places: Iterable[Place]) -> int:
-    return sum(inside(place.path, [folder]) for place in places)
-
-
-def _gone(root: Path, how: str, images: int) -> DatasetError:
-    return DatasetError(
-        f"{root} {how}, but the index knows {images:,} images there; mount the drive or check the "
-        "path, or forget these images with --prune"
-    )
+    def _folder(self, path: Path) -> str:
+        return self._parts.location.place(path).path

@@ -6,9 +6,7 @@ with its vector does so by the slot that the image names, and asks again when th
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from miniclip.index.milvus_rows import COLUMNS, decoded, record_of
 from miniclip.index.milvus_schema import Names
 from miniclip.index.milvus_values import Values
 from miniclip.index.milvus_writer import IMAGE_FIELDS, read_journal, slot_of
+from miniclip.index.scratch import scratch
 from miniclip.index.store import Filter, Known, Place
 
 _RANGE = 8_192  # ids of one question
@@ -75,7 +74,7 @@ class Images:
         Milvus does not sort; a temporary file does.
         """
         fields = ("id", "path", "member", "size", "mtime_ns", "content", "models", "slots")
-        with closing(sqlite3.connect("", check_same_thread=False)) as db:
+        with scratch() as db:
             db.execute(
                 "CREATE TABLE known (path BLOB, member BLOB, id INTEGER, size INTEGER, "
                 "mtime_ns INTEGER, content BLOB, embedded INTEGER)"

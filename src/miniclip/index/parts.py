@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from miniclip.encoder import Encoder
@@ -17,12 +18,14 @@ class Parts:
     """The parts of one index.
 
     store: to write, with the encoder's model in use. attic: what vanished, for the same model.
-    cache: asked for vectors before the model is; None: there is none. places: whether the index is
-    to know where photos were taken.
+    scratch: takes what would grow in memory with the number of images. cache: asked for vectors
+    before the model is; None: there is none. places: whether the index is to know where photos were
+    taken.
     """
 
     store: Store
     attic: Attic
+    scratch: sqlite3.Connection
     encoder: Encoder
     location: Location
     failures: Failures

@@ -7,7 +7,7 @@ nothing and stores nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -97,7 +97,7 @@ def list_images(
                 yield Seen(path, state, *member)
 
 
-def open_images(wanted: Sequence[Seen], on_skipped: OnSkipped) -> Iterator[Opened]:
+def open_images(wanted: Iterable[Seen], on_skipped: OnSkipped) -> Iterator[Opened]:
     """Yield a source for each image, in order; those of one archive have to follow each other.
 
     Rows of a table are read when their turn comes. An archive that cannot be read any more gives

@@ -42,7 +42,7 @@ from miniclip.index.store import (
 )
 from miniclip.index.store_checks import check_model, check_places, check_top, check_vectors
 
-_PAGE = 4096  # images that `known` fetches at a time
+_PAGE = 1024  # images that `known` fetches at a time
 
 
 class SqliteStore:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, Self, get_args
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.errors import StoreError
@@ -105,6 +105,11 @@ class Known(NamedTuple):
     mtime_ns: int
     content: bytes
     embedded: bool
+
+    @classmethod
+    def of(cls, id: int, image: NewImage) -> Self:
+        """Return what is known of an image that was just stored with its vector."""
+        return cls(id, image.place, image.size, image.mtime_ns, image.content, True)
 
 
 class Scored(NamedTuple):

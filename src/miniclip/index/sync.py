@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from miniclip.embed import Skipped, Stream, embed_stream
-from miniclip.index.attic import Attic
 from miniclip.index.compare import Comparison, compare, inside
 from miniclip.index.parts import Parts
-from miniclip.index.store import Store
 from miniclip.index.update import Update
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
-_MOVED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -98,8 +95,8 @@ def sync(
         else:
             update.fill(outcome.sources, outcome.embeddings)
     folders = [parts.location.place(root).path for root in roots]
-    deleted = _remove(parts.store, parts.attic, found, keep=not prune)
-    pruned = _prune(parts.attic, folders) + deleted if prune else 0
+    deleted = _remove(parts, found, keep=not prune)
+    pruned = parts.attic.prune(folders) + deleted if prune else 0
     parts.failures.save(
         parts.store, lambda place: place not in found.failing and inside(place.path, folders)
     )
@@ -118,17 +115,13 @@ def sync(
     )
 
 
-def _remove(store: Store, attic: Attic, found: Comparison, *, keep: bool) -> int:
+def _remove(parts: Parts, found: Comparison, *, keep: bool) -> int:
     """Take what vanished from the index, to the attic if so; return how many."""
-    gone = list(found.vanished.values())
-    for start in range(0, len(gone), _MOVED_AT_ONCE):
-        batch = gone[start : start + _MOVED_AT_ONCE]
-        ids = [image.id for image in batch if image.embedded]
+    removed = 0
+    for gone in found.ledger.missed():
+        ids = [image.id for image in gone if image.embedded]
         if keep and ids:
-            attic.keep(store.records(ids), store.vectors(ids))
-        store.delete([image.id for image in batch])
-    return len(gone)
-
-
-def _prune(attic: Attic, folders: Sequence[str]) -> int:
-    return attic.drop([place for place in attic.places() if inside(place.path, folders)])
+            parts.attic.keep(parts.store.records(ids), parts.store.vectors(ids))
+        parts.store.delete([image.id for image in gone])
+        removed += len(gone)
+    return removed

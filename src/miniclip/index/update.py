@@ -57,31 +57,19 @@ class Update:
         self._parts = parts
         self._store = parts.store
         self._found = found
+        self._ledger = found.ledger
         self._waiting: dict[str, list[_Look]] = {}  # name of a source on its way -> its images
         self._on_its_way: dict[bytes, str] = {}  # content -> name of the source
         self._displaced: dict[bytes, FloatArray] = {}
-        self._gone: dict[bytes, list[Known]] = {}
-        for image in found.vanished.values():
-            if image.embedded:
-                self._gone.setdefault(image.content, []).append(image)
 
     def restore(self) -> None:
         """Bring back from the attic what returned to its place unchanged, without reading it."""
-        returned: dict[Place, int] = {}
-        rest: list[Seen] = []
-        for seen in self._found.todo:
-            place = self._parts.location.place(seen.path, seen.member)
-            kept = self._parts.attic.at(place)
-            if kept and place not in self._found.known and _state(kept) == seen.state[:2]:
-                returned[place] = kept.id
-            else:
-                rest.append(seen)
-        self._found.todo = rest
-        waiting = iter(returned.items())
-        while batch := dict(islice(waiting, AT_ONCE)):
-            images, vectors = self._parts.attic.look_up(list(batch.values()))
+        returned = self._returned()
+        while batch := dict(islice(returned, AT_ONCE)):
+            images, vectors = self._parts.attic.look_up([kept.id for kept in batch.values()])
             self._put(images, vectors)
-            self._parts.attic.drop(batch)
+            self._parts.attic.drop([kept.place for kept in batch.values()])
+            self._found.todo.remove(batch)
             self.counts["added"] += len(batch)
 
     def sources(self, progress: Callable[[int], None]) -> Iterator[ImageSource]:
@@ -93,7 +81,9 @@ class Update:
         opened = open_images(self._found.todo, self._skip_archive)
         with ThreadPoolExecutor(2 * usable_cpus(), thread_name_prefix="miniclip-read") as pool:
             while batch := list(islice(opened, AT_ONCE)):
-                yield from self._recognise([look for look in pool.map(self._look, batch) if look])
+                known = [self._known(one.seen) for one in batch]
+                looks = pool.map(self._look, batch, known)
+                yield from self._recognise([look for look in looks if look])
 
     def fill(self, sources: Sequence[ImageSource], embeddings: FloatArray) -> None:
         """Store the vectors (B, D) of a batch of sources, for all images of these contents.
@@ -121,11 +111,18 @@ class Update:
                 self._parts.failures.note(place, look.seen.state, skipped.reason)
                 self._found.failing.add(place)
             if look.known:
-                self._found.vanished[place] = look.known
+                self._ledger.lose(place)
             reason = skipped.reason if settled else _CHANGED
             self._found.skipped.append(Skipped(look.seen.name, reason))
 
-    def _look(self, opened: Opened) -> _Look | None:
+    def _returned(self) -> Iterator[tuple[int, Known]]:
+        """Yield what of the attic is wanted back: the number in the list, and the image."""
+        for number, seen in self._found.todo.numbered() if len(self._parts.attic) else ():
+            kept = self._parts.attic.at(self._place(seen))
+            if kept and (kept.size, kept.mtime_ns) == seen.state[:2] and not self._known(seen):
+                yield number, kept
+
+    def _look(self, opened: Opened, known: Known | None) -> _Look | None:
         """Read one file; None when it is gone, or an archive that changed since it was listed."""
         seen, source = opened.seen, opened.source
         state = State.of(seen.path)
@@ -134,7 +131,7 @@ class Update:
         seen = seen._replace(state=state)
         # A file this young may change again within its time stamp: read it again the next time.
         young = time.time_ns() - state.mtime_ns <= SETTLED_NS
-        place = self._parts.location.place(seen.path, seen.member)
+        place = self._place(seen)
         content = digest_of(source)
         image = NewImage(
             path=place.path,
@@ -145,7 +142,13 @@ class Update:
             captions=opened.captions,
             **(asdict(self._metadata(source)) if content else {}),
         )
-        return _Look(seen, source, image, self._found.known.get(place))
+        return _Look(seen, source, image, known)
+
+    def _place(self, seen: Seen) -> Place:
+        return self._parts.location.place(seen.path, seen.member)
+
+    def _known(self, seen: Seen) -> Known | None:
+        return self._ledger.at(self._place(seen))
 
     def _metadata(self, source: ImageSource) -> Metadata:
         return read_metadata(source, places=self._parts.places)
@@ -174,16 +177,12 @@ class Update:
                 return None
             self._found.unchanged += 1
             return look.known
-        twins = [
-            twin
-            for twin in self._gone.get(look.image.content, ())
-            if twin.place in self._found.vanished
-        ]
+        twins = self._ledger.twins(look.image.content)
         if not twins:
             return None
         name = look.seen.path.name
         twin = next((twin for twin in twins if _file_name(twin.place) == name), twins[0])
-        del self._found.vanished[twin.place]
+        self._ledger.find(twin.place)
         self.counts["moved"] += 1
         return twin
 
@@ -199,9 +198,7 @@ class Update:
     def _vectors_of(self, contents: set[bytes]) -> dict[bytes, FloatArray]:
         """Find vectors of these contents wherever there are any."""
         found = {one: self._displaced[one] for one in contents if one in self._displaced}
-        ids = {one: self._found.embedded[one] for one in contents if one in self._found.embedded}
-        now = {record.id: record.content for record in self._store.records(list(ids.values()))}
-        ids = {one: id for one, id in ids.items() if now.get(id) == one}  # not overwritten since
+        ids = {one: known.id for one in contents if (known := self._ledger.of(one))}
         if ids:
             found |= dict(zip(ids, self._store.vectors(list(ids.values())), strict=True))
         kept = [image for one in contents - found.keys() if (image := self._parts.attic.of(one))]
@@ -251,8 +248,7 @@ class Update:
         self.counts["added"] += len(looks) - changed
 
     def _put(self, images: Sequence[NewImage], vectors: FloatArray) -> None:
-        for image, id in zip(images, self._store.upsert(images, vectors), strict=True):
-            self._found.embedded[image.content] = id
+        self._ledger.add(map(Known.of, self._store.upsert(images, vectors), images))
 
     def _skip_archive(self, path: Path, why: str) -> None:
         self._found.skipped.append(Skipped(str(path), why))
@@ -271,10 +267,6 @@ def _described(look: _Look, before: NewImage | None) -> NewImage:
 
 def _is_settled(seen: Seen) -> bool:
     return State.of(seen.path) == seen.state
-
-
-def _state(known: Known) -> tuple[int, int]:
-    return known.size, known.mtime_ns
 
 
 def _file_name(place: Place) -> str:
