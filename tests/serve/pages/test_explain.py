@@ -5,17 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from miniclip.testing import picture
 from tests.serve.pages.conftest import Visit
 
 
-def test_a_map_of_a_sentence_a_word_and_a_class(visit: Visit, tmp_path: Path) -> None:
-    photo = tmp_path / "half.png"
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Make a picture that is half red, half blue."""
+    path = tmp_path / "half.png"
     both = picture("blue", (64, 64))
     both.paste(picture("red", (32, 64)))
-    both.save(photo)
+    both.save(path)
+    return path
+
+
+def test_a_map_of_a_sentence_a_word_and_a_class(visit: Visit, photo: Path) -> None:
     panel = visit.open("Explain")
     button = panel.get_by_role("button", name="Explain", exact=True)
     button.click()
@@ -47,3 +54,23 @@ def test_a_map_of_a_sentence_a_word_and_a_class(visit: Visit, tmp_path: Path) ->
     visit.page.get_by_role("option", name="leaf").click()
     button.click()
     visit.sees("class leaf: log-odds")
+
+
+def test_it_needs_no_mouse(visit: Visit, photo: Path) -> None:
+    panel, keys = visit.open_by_keys("Explain"), visit.page.keyboard
+    visit.choose_by_keys(photo)
+    panel.get_by_role("button", name="Remove Image").wait_for()
+    visit.press(panel.get_by_label("Sentence", exact=True))
+    keys.type("something red")
+    keys.press("Enter")
+    visit.sees("something red: cosine")
+    visit.press(panel.get_by_label("smooth"), "ArrowDown")
+    assert panel.get_by_label("patches").is_checked()
+    visit.press(panel.get_by_role("button", name="red +"), "Space")
+    panel.get_by_text("red: cosine").filter(has_not_text="something").wait_for()
+    button = panel.get_by_role("button", name="Download")
+    assert visit.download(lambda: visit.press(button, "Enter")).read_bytes()[1:4] == b"PNG"
+    visit.press(panel.get_by_label("a sentence", exact=True), "ArrowDown")
+    visit.press(panel.get_by_label("Class", exact=True), "ArrowDown", "ArrowDown", "Enter")
+    visit.press(panel.get_by_role("button", name="Explain", exact=True), "Enter")
+    visit.sees("log-odds")

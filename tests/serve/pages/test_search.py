@@ -50,3 +50,7 @@ def test_what_is_not_there_is_said(visit: Visit) -> None:
     panel.get_by_label("Taken from").fill("yesterday")
     panel.get_by_role("button", name="Search", exact=True).click()
     visit.sees("'yesterday' is no date; write 2024, 2024-05 or 2024-05-01")
+    panel.get_by_label("Taken from").fill("")
+    panel.get_by_label("Condition").fill("width >")
+    panel.get_by_role("button", name="Search", exact=True).click()
+    visit.sees("condition, character 8: it ends too early; expected a date")

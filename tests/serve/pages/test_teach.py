@@ -65,3 +65,28 @@ def test_a_classifier_is_taught_and_taken_home(
     visit.check()
     panel.get_by_role("button", name="Begin again").click()
     visit.sees("Add photos of at least two classes")
+
+
+def test_it_needs_no_mouse(visit: Visit, served: Served, tmp_path: Path) -> None:
+    panel, keys = visit.open_by_keys("Teach"), visit.page.keyboard
+    for name in ("apple", "leaf"):
+        visit.choose_by_keys(*sorted((served.place / "labelled" / name).iterdir())[:6])
+        panel.get_by_text(f"{name}005").wait_for()
+        visit.press(panel.get_by_label("Class of what you add"))
+        keys.type(name)
+        keys.press("Enter")
+        visit.sees(f"{name}: 6")
+    visit.choose_by_keys(served.place / "labelled/leaf/leaf008.png")
+    panel.get_by_text("leaf008").wait_for()
+    visit.press(panel.get_by_role("button", name="Add", exact=True), "Enter")
+    visit.sees("leaf008.png, 1 to be labelled")
+    visit.press(panel.get_by_label("Its class"), "ArrowDown", "ArrowDown", "Enter")
+    visit.press(panel.get_by_role("button", name="Label it"), "Space")
+    visit.sees("leaf: 7")
+    visit.press(panel.get_by_role("button", name="Teach", exact=True), "Enter")
+    visit.sees("13 images of 2 classes")
+    button = panel.get_by_role("button", name="Download the model")
+    saved = visit.download(lambda: visit.press(button, "Enter"))
+    assert "model/model.json" in zipfile.ZipFile(saved).namelist()
+    visit.press(panel.get_by_role("button", name="Begin again"), "Space")
+    visit.sees("Add photos of at least two classes")

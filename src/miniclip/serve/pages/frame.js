@@ -9,6 +9,14 @@
       const name = tile.alt;
       if (name && tile.parentElement.ariaLabel !== name) tile.parentElement.ariaLabel = name;
     }
+    for (const menu of document.querySelectorAll(".overflow-menu")) {
+      const [button, list] = menu.children; // the pages that a phone has no room for
+      button.ariaExpanded = String(!list.classList.contains("hide"));
+    }
+    for (const group of document.querySelectorAll("fieldset")) {
+      const [first, ...others] = group.querySelectorAll("input[type=radio]");
+      for (const radio of others) if (radio.name !== first.name) radio.name = first.name; // for the arrow keys
+    }
     for (const frame of document.querySelectorAll("button > .image-frame")) {
       if (!frame.parentElement.ariaLabel) frame.parentElement.ariaLabel = "the picture";
     }
@@ -30,6 +38,10 @@
     waiting = true;
     requestAnimationFrame(() => { waiting = false; mend(); });
   };
-  new MutationObserver(soon).observe(document.documentElement, { childList: true, subtree: true });
+  new MutationObserver(soon).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["class"] });
+  document.addEventListener("keydown", (event) => {
+    const menu = document.querySelector(".overflow-menu > button[aria-expanded=true]");
+    if (event.key === "Escape" && menu) { menu.click(); menu.focus(); }
+  });
   soon();
 })();

@@ -38,7 +38,7 @@ def build(service: Service) -> None:
         with gr.Column(scale=2, min_width=320):
             said = sentence("Choose a photo to find the words for it.")
             table = gr.Dataframe(
-                headers=["Sentence", "Similarity"],
+                headers=["Sentence", "Cosine"],
                 datatype=["str", "str"],
                 type="array",
                 label="Best sentences",

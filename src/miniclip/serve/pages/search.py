@@ -13,6 +13,7 @@ import gradio as gr
 from miniclip.errors import ConfigError
 from miniclip.index.ask import Answer, Found
 from miniclip.index.relevance import CUT
+from miniclip.index.where import parse_where
 from miniclip.serve.asking import Search
 from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import OnDisk, percent, photo, plain, sentence, told
@@ -140,7 +141,7 @@ class _Page:
             text=text,
             images=[OnDisk(photo)] if photo else [],
             top=_TOP,
-            where=_condition(*((box or "").strip() for box in (folder, since, until, where))),
+            where=await asyncio.to_thread(_condition, folder, since, until, where),
             min_confidence=cut if text.strip() else None,
             near_duplicates=fold,
         )
@@ -199,8 +200,18 @@ class _Page:
         return disk.keep(data, f"{_name(hit).rsplit('/', 1)[-1].rsplit('.', 1)[0]}.jpg")
 
 
-def _condition(folder: str, since: str, until: str, where: str) -> str | None:
-    """Return the filters as one condition; None without any."""
+def _condition(*boxes: str | None) -> str | None:
+    """Return the filters as one condition, None without any; ConfigError for what is none.
+
+    boxes: folder, since, until, condition.
+    """
+    folder, since, until, where = ((box or "").strip() for box in boxes)
+    if where:
+        try:
+            parse_where(where)  # by itself: a mistake is shown at its place in the box
+        except ConfigError as error:
+            why, *_ = str(error).splitlines()
+            raise ConfigError(why.replace("--where", "condition", 1)) from None
     parts = [f"({where})"] if where else []
     if folder:
         quoted = folder.replace("'", "''")
