@@ -12,6 +12,7 @@ the model nor the cluster: what embeds comes in as a function.
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,10 +30,12 @@ from miniclip.bulk.far import FarImage, file_system, list_images
 from miniclip.embed import Progress, Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, DatasetError, StoreError
+from miniclip.index.scratch import scratch
 
 SHARD = 10_000  # images
 _SHOWN = 100  # rejects that a result names; the tables have all
 _PLAN = "plan.parquet"
+_ADD = "INSERT OR IGNORE INTO contents VALUES (?)"
 _IMAGE = pa.schema(
     [("name", pa.string()), ("root", pa.string()), ("path", pa.string()), ("offset", pa.int64()),
      ("size", pa.int64()), ("row", pa.int64()), ("wrong", pa.string())]
@@ -67,14 +70,17 @@ def embed_shards(
 ) -> Sharded:
     """Embed all images at some places into a folder, or go on where a killed run stopped.
 
-    places: see `far.list_images`; output: a path or URI of a folder. Memory holds one shard and 100
-    bytes for each content. ConfigError when the folder holds something else, DatasetError when
-    there are no images, StoreError when the folder cannot be written.
+    places: see `far.list_images`; output: a path or URI of a folder. Memory holds one shard, a
+    temporary file of this computer 42 bytes for each content. ConfigError when the folder holds
+    something else, DatasetError when there are no images, StoreError when the folder or the
+    temporary file cannot be written.
     """
     try:
         folder = _Folder(output)
         plan = folder.plan(encoder, places, shard)
-        return _Filling(folder, encoder, plan, progress or (lambda _done: None)).fill(embed)
+        with scratch() as db:
+            filling = _Filling(folder, encoder, plan, _Contents(db), progress or (lambda _: None))
+            return filling.fill(embed)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"cannot keep shards in {output} ({error}); check the place and the credentials, and "
@@ -140,17 +146,38 @@ class _Folder:
         return plan
 
 
+class _Contents:
+    """The contents that have a vector, by their digests."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        db.execute("CREATE TABLE contents (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, digest: bytes) -> bool:
+        """Take one in; return whether it is new."""
+        return bool(self._db.execute(_ADD, (digest,)).rowcount)
+
+    def update(self, digests: Iterable[bytes]) -> None:
+        """Take many in."""
+        self._db.executemany(_ADD, ((digest,) for digest in digests))
+
+
 class _Filling:
     """The shards of a plan while they are made."""
 
     def __init__(
-        self, folder: _Folder, encoder: Encoder, plan: parquet.ParquetFile, progress: Progress
+        self,
+        folder: _Folder,
+        encoder: Encoder,
+        plan: parquet.ParquetFile,
+        known: _Contents,
+        progress: Progress,
     ) -> None:
         self._folder = folder
         self._encoder = encoder
         self._plan = plan
         self._progress = progress
-        self._known: set[bytes] = set()  # contents that have a vector
+        self._known = known
         self._counts = {"part": 0, "repeats": 0, "rejects": 0}
         self._skipped: list[Skipped] = []
 
@@ -200,10 +227,9 @@ class _Filling:
         for images, found in zip(self._batches(number), outcomes, strict=False):
             kept = []
             for place, (row, digest) in enumerate(zip(found.rows, found.digests, strict=True)):
-                if digest in self._known:
+                if not self._known.add(digest):
                     repeats.append((images[row].name, digest))
                     continue
-                self._known.add(digest)
                 kept.append(place)
                 ids.append(images[row].name)
                 digests.append(digest)
