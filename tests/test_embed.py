@@ -86,7 +86,7 @@ def test_the_model_sees_two_batch_shapes_at_most() -> None:
     for number, shapes in ((32, [16, 16]), (35, [16, 16, 4]), (25, [16, 16]), (1, [1])):
         encoder = Recorder()
         embed_all(encoder, map(photo, range(number)), batch_size=16)
-        assert sorted(encoder.seen, reverse=True) == shapes, "two batches run at once"
+        assert encoder.seen == shapes
     encoder = Recorder()
     embed_all(encoder, map(photo, range(11)), batch_size=6)
     assert encoder.seen == [6, 6], "padding never goes beyond the batch size"
@@ -113,7 +113,7 @@ def test_sources_without_end_are_read_a_bounded_way_ahead() -> None:
     done = 0
     for result in stream:
         done += 1 if isinstance(result, Skipped) else len(result.sources)
-        assert taken - done <= 4 * 4
+        assert taken - done <= 3 * 4
         if done > 200:
             break
     stream.close()

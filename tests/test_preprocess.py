@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from miniclip.errors import ConfigError
-from miniclip.preprocess import ImageSpec, canvas, canvas_pixels, preprocess
+from miniclip.preprocess import ImageSpec, preprocess
 
 SQUASH = ImageSpec(
     side=24,
@@ -209,20 +209,6 @@ def test_a_squashed_picture_may_be_cut_too() -> None:
     image = picture(50, 31)
     square = preprocess(image, replace(SQUASH, side=30, resize_side=30))
     assert np.array_equal(preprocess(image, replace(SQUASH, resize_side=30)), square[:, 3:27, 3:27])
-
-
-@pytest.mark.parametrize("spec", [SHORTEST, replace(SQUASH, resize="patches", patch=8)])
-def test_pixels_are_factor_times_level_plus_offset_in_float32(spec: ImageSpec) -> None:
-    """To the bit, wherever they are written: vectors in caches and indexes depend on it."""
-    image = picture(70, 45, low=0, high=256)
-    out = np.full(spec.shape, np.nan, dtype=np.float32)
-    assert canvas_pixels(canvas(image, spec), spec, out=out) is out
-    assert np.array_equal(out, preprocess(image, spec))
-    if spec.patch is None:
-        levels = np.asarray(canvas(image, spec)).astype(np.float32)
-        factor = (1 / (255 * np.array(spec.std))).astype(np.float32)
-        offset = (-np.array(spec.mean) / spec.std).astype(np.float32)
-        assert np.array_equal(out, (levels * factor + offset).transpose(2, 0, 1))
 
 
 def test_a_spec_says_how_it_cuts_only_where_that_is_unusual() -> None:

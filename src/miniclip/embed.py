@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
+from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
@@ -24,30 +24,18 @@ from miniclip.cpus import usable_cpus
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, ImageError
 from miniclip.images import ImageSource, decode
-from miniclip.preprocess import ImageSpec, canvas, canvas_pixels
+from miniclip.preprocess import ImageSpec, preprocess
 from miniclip.views import PLAIN, View
 
 Progress = Callable[[int], None]  # called with the number of images done, skipped ones included
 Look = Callable[[ImageSource, Image.Image], Any]  # what it returns comes back as `seen`
 
 
-# How many batches the model has in hand: some processors would idle over the last part of one if
-# there were not another to go on with.
-_IN_HAND = 2
-
-
 class _Ready(NamedTuple):
-    """picture: as the model sees it, or why there is none. seen: what `look` said."""
+    """pixels: (3, S, S), or why there are none. seen: what `look` said."""
 
-    picture: Image.Image | str
+    pixels: FloatArray | str
     seen: Any = None
-
-
-class _Batch(NamedTuple):
-    """kept: what stands in the first rows of pixels (batch_size, 3, S, S), and what `look` said."""
-
-    kept: list[tuple[ImageSource, Any]]
-    pixels: FloatArray
 
 
 @dataclass(frozen=True)
@@ -152,11 +140,11 @@ def embed_stream(
 ) -> Generator[Embedded | Skipped]:
     """Yield vectors batch by batch in the order of the sources; a bad image comes out as Skipped.
 
-    sources is read lazily, in the caller's thread, at most four batches ahead. While the model runs
-    on two batches, `threads` threads decode the next (default: as many as the process has cores).
+    sources is read lazily, in the caller's thread, at most two batches ahead. While the model runs
+    on one batch, `threads` threads decode the next (default: as many as the process has cores).
     Every batch has `batch_size` images; only the last is smaller and is padded to a power of two
     for the model, so that a runtime plans its memory for two shapes and no more. Closing the
-    generator, or any exception inside it, stops the threads after what each has in hand.
+    generator, or any exception inside it, stops the threads after the image each has in hand.
 
     view: the part of each picture that the model sees. look: called in a decoding thread with every
     decoded picture, whole, for whoever wants to know more about it; what it returns is `seen` of
@@ -179,59 +167,37 @@ def _stream(
     batch_size: int,
     progress: Progress,
 ) -> Generator[Embedded | Skipped]:
-    done = 0
-    with closing(_outcomes(encoder, decoded, batch_size)) as outcomes:
-        for outcome in outcomes:
-            done += 1 if isinstance(outcome, Skipped) else len(outcome.sources)
-            progress(done)
-            yield outcome
-
-
-def _outcomes(
-    encoder: Encoder, decoded: Generator[tuple[ImageSource, _Ready]], batch_size: int
-) -> Generator[Embedded | Skipped]:
-    running: deque[Future[Embedded]] = deque()
-    models = ThreadPoolExecutor(_IN_HAND, thread_name_prefix="miniclip-embed")
-    with models, closing(decoded):
-        for batch in _batches(decoded, batch_size, encoder.image_spec):
-            if isinstance(batch, Skipped):
-                yield batch
-                continue
-            running.append(models.submit(_embed, encoder, batch))
-            if len(running) == _IN_HAND:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-
-def _batches(
-    decoded: Iterable[tuple[ImageSource, _Ready]], batch_size: int, spec: ImageSpec
-) -> Generator[_Batch | Skipped]:
-    """Fill one batch after the other; the rows of each are used again, _IN_HAND batches later."""
+    kept: list[tuple[ImageSource, Any]] = []
     # A fresh buffer per batch would be simpler, but page faults on 26 MB cost as much as decoding.
-    buffers = cycle(
-        [np.zeros((batch_size, *spec.shape), dtype=np.float32) for _ in range(_IN_HAND)]
-    )
-    batch = _Batch([], next(buffers))
-    for source, ready in decoded:
-        if isinstance(ready.picture, str):
-            yield Skipped(source.name, ready.picture)
-            continue
-        canvas_pixels(ready.picture, spec, out=batch.pixels[len(batch.kept)])
-        batch.kept.append((source, ready.seen))
-        if len(batch.kept) == batch_size:
-            yield batch
-            batch = _Batch([], next(buffers))
-    if batch.kept:
+    pixels = np.zeros((batch_size, *encoder.image_spec.shape), dtype=np.float32)
+    done = 0
+    with closing(decoded):
+        for source, ready in decoded:
+            if isinstance(ready.pixels, str):
+                done += 1
+                progress(done)
+                yield Skipped(source.name, ready.pixels)
+                continue
+            pixels[len(kept)] = ready.pixels
+            kept.append((source, ready.seen))
+            if len(kept) == batch_size:
+                batch = _embed(encoder, kept, pixels)
+                done += len(kept)
+                kept = []
+                progress(done)
+                yield batch
+    if kept:
+        batch = _embed(encoder, kept, pixels)
+        progress(done + len(kept))
         yield batch
 
 
-def _embed(encoder: Encoder, batch: _Batch) -> Embedded:
-    """Run the model on the rows that are filled, padded by whatever the buffer holds."""
-    count = len(batch.kept)
-    padded = min(len(batch.pixels), 1 << (count - 1).bit_length())
-    vectors = encoder.encode_pixels(batch.pixels[:padded])
-    sources, seen = zip(*batch.kept, strict=True)
+def _embed(encoder: Encoder, kept: list[tuple[ImageSource, Any]], pixels: FloatArray) -> Embedded:
+    """Run the model on the first len(kept) rows, padded by whatever the buffer holds."""
+    count = len(kept)
+    padded = min(len(pixels), 1 << (count - 1).bit_length())
+    vectors = encoder.encode_pixels(pixels[:padded])
+    sources, seen = zip(*kept, strict=True)
     return Embedded(sources, vectors.embeddings[:count], vectors.features[:count], seen)
 
 
@@ -241,7 +207,7 @@ def _decoded(
     threads: int,
     ahead: int,
 ) -> Generator[tuple[ImageSource, _Ready]]:
-    """Yield each source with its picture, in order, keeping `ahead` of them in the pool's hands."""
+    """Yield each source with its pixels, in order, keeping `ahead` of them in the pool's hands."""
     waiting: deque[tuple[ImageSource, Future[_Ready]]] = deque()
     coming = iter(sources)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="miniclip-decode")
@@ -264,7 +230,7 @@ def _ready(source: ImageSource, spec: ImageSpec, view: View, look: Look | None) 
         seen = look(source, image) if look else None
     except ImageError as error:
         return _Ready(str(error).removeprefix(f"{source.name}: "))
-    return _Ready(canvas(view.apply(image), spec), seen)
+    return _Ready(preprocess(view.apply(image), spec), seen)
 
 
 def _stack(parts: list[FloatArray], width: int) -> FloatArray:

@@ -60,10 +60,7 @@ class Encoder(Protocol):
         """Added to the scaled cosine; 0 for softmax models, learned for sigmoid models."""
 
     def encode_pixels(self, pixels: FloatArray) -> ImageVectors:
-        """pixels: (B, 3, S, S) float32 from `preprocess`. Returns vectors for the B images.
-
-        Two threads may call it at once; it does not keep the pixels.
-        """
+        """pixels: (B, 3, S, S) float32 from `preprocess`. Returns vectors for the B images."""
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return unit rows (N, D) float32, one per text, in order; (0, D) for no texts."""

@@ -41,28 +41,30 @@ def patch_grid(width: int, height: int, *, patch: int, most: int) -> tuple[int, 
 
 
 def in_patches(
-    picture: Image.Image,
-    out: FloatArray,
+    image: Image.Image,
     *,
+    side: int,
     patch: int,
+    kernel: Image.Resampling,
     factor: FloatArray,
     offset: FloatArray,
-) -> None:
-    """Normalise a picture that has the size of its grid, and lay its patches into a canvas.
+) -> FloatArray:
+    """Scale a picture, normalise it, and lay its patches into a canvas.
 
-    factor, offset: (3, 1, 1), so that normalising is factor * pixel + offset. out: (3, S + patch,
-    S) float32: patch k of the picture, row by row, comes to stand in row k // n and column k % n of
-    the canvas, n = S / patch, and the rest becomes 0; the first two values of the last row of
-    patches are the picture's own rows and columns.
+    factor, offset: (3, 1, 1), so that normalising is factor * pixel + offset. Returns
+    (3, side + patch, side) float32: patch k of the picture, row by row, stands in row k // n and
+    column k % n of the canvas, n = side / patch, and the rest is 0; the first two values of the
+    last row of patches are the picture's own rows and columns.
     """
-    side = out.shape[2]
     across = side // patch
-    rows, columns = picture.height // patch, picture.width // patch
-    pixels = np.asarray(picture).transpose(2, 0, 1) * factor + offset
+    rows, columns = patch_grid(*image.size, patch=patch, most=across * across)
+    resized = np.asarray(image.resize((columns * patch, rows * patch), kernel))
+    pixels = resized.transpose(2, 0, 1) * factor + offset
     patches = pixels.reshape(3, rows, patch, columns, patch).swapaxes(2, 3)
     cells = np.zeros((3, across * across, patch, patch), dtype=np.float32)
     cells[:, : rows * columns] = patches.reshape(3, -1, patch, patch)
+    out = np.zeros((3, side + patch, side), dtype=np.float32)
     canvas = cells.reshape(3, across, across, patch, patch).swapaxes(2, 3)
     out[:, :side] = canvas.reshape(3, side, side)
-    out[:, side:] = 0
     out[0, side, :2] = rows, columns
+    return out

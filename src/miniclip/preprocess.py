@@ -142,7 +142,9 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> FloatArray:
         raise ConfigError(
             f"preprocess got a picture of mode {image.mode}; decode it with miniclip.images.decode"
         )
-    return canvas_pixels(canvas(image, spec), spec)
+    if spec.patch is not None:
+        return canvas_pixels(image, spec)
+    return canvas_pixels(_square(image, spec), spec)
 
 
 def canvas(image: Image.Image, spec: ImageSpec) -> Image.Image:
@@ -158,20 +160,17 @@ def canvas(image: Image.Image, spec: ImageSpec) -> Image.Image:
     return image.resize(size, _FILTERS[spec.interpolation])
 
 
-def canvas_pixels(
-    picture: Image.Image, spec: ImageSpec, out: FloatArray | None = None
-) -> FloatArray:
-    """Normalise what `canvas` gave, as `preprocess` does: float32 of `spec.shape`.
-
-    out: where to, if there is a place for it already.
-    """
-    out = np.empty(spec.shape, dtype=np.float32) if out is None else out
+def canvas_pixels(picture: Image.Image, spec: ImageSpec) -> FloatArray:
+    """Normalise what `canvas` gave, as `preprocess` does: float32 of `spec.shape`."""
     factor, offset = _affine(spec.mean, spec.std)
     if spec.patch is not None:
-        in_patches(picture, out, patch=spec.patch, factor=factor, offset=offset)
-        return out
-    out[...] = np.asarray(picture).transpose(2, 0, 1)
-    out *= factor
+        kernel = _FILTERS[spec.interpolation]
+        return in_patches(
+            picture, side=spec.side, patch=spec.patch, kernel=kernel, factor=factor, offset=offset
+        )
+    pixels = np.asarray(picture).transpose(2, 0, 1)
+    out = np.empty(spec.shape, dtype=np.float32)
+    np.multiply(pixels, factor, out=out)
     out += offset
     return out
 
@@ -179,8 +178,7 @@ def canvas_pixels(
 def _square(image: Image.Image, spec: ImageSpec) -> Image.Image:
     """Apply the resize rule: the S x S picture that the model sees.
 
-    No `box`, no `reducing_gap` and no cut between two passes of our own: all are faster, and all
-    move some pixels by a level or more (Pillow chooses by the shape which way it goes first).
+    No `box` and no `reducing_gap`: both are faster and both move some pixels by a few levels.
     """
     kernel = _FILTERS[spec.interpolation]
     if spec.resize == "squash":
