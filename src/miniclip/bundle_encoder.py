@@ -25,7 +25,7 @@ from miniclip.tower_graph import Ports, TowerGraph
 
 # What one run of a graph takes. Larger batches leave the processor's caches and fill the memory:
 # 32 images of 260 pixels at once run at three quarters of the speed of 4, in five times the memory.
-# Transformers would gain 4 % from 8, and in int8 6, but the model that ships needs 0.36 GB more then.
+# Transformers would gain 4 % from 8, in int8 6, but the model that ships takes 0.36 GB more then.
 IMAGE_BATCH = 4
 TEXT_BATCH = 8
 
