@@ -8,7 +8,8 @@ sentences that nobody asked before, the other half embed one photo after another
 come back later does. It prints requests by status, percentiles of answered text searches, images a
 second, and the resident memory of the server with all its processes, after a tenth of the time and
 at the end. PHOTOS: a folder; default: the demo photos. --joined: only the server that batches, as
-for memory over ten minutes (--seconds 600). It judges nothing: docs/serve.md does.
+for memory over ten minutes (--seconds 600). Last, what the model alone can give: images a second in
+batches and one by one, which bounds what joining can gain. It judges nothing: docs/serve.md does.
 """
 
 from __future__ import annotations
@@ -30,14 +31,18 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import httpx
+import numpy as np
 
+from miniclip import load_encoder
 from miniclip.client import Client
 from miniclip.demo import copy_photos
 from miniclip.index.scan import find_images
+from miniclip.serve.settings import Settings
 
 WORDS = ("red", "old", "small", "bright", "dog", "car", "tree", "house", "sea", "snow", "child")
 IDLE = 40
 UPLOADS = 200  # different photos
+ALONE = 192  # images through the model without a server
 
 
 @dataclass
@@ -179,6 +184,20 @@ def measure(photos: Path, *, batching: bool, clients: int, seconds: float) -> Lo
     return load
 
 
+def model_alone() -> dict[str, float]:
+    """Return images a second of the model, without any server: one by one, and in batches."""
+    encoder = load_encoder()
+    pixels = np.zeros((Settings().max_batch, *encoder.image_spec.shape), dtype=np.float32)
+    found = {}
+    for name, batch in (("one_by_one", pixels[:1]), ("joined", pixels)):
+        encoder.encode_pixels(batch)
+        begun = time.perf_counter()
+        for _ in range(ALONE // len(batch)):
+            encoder.encode_pixels(batch)
+        found[name] = ALONE / (time.perf_counter() - begun)
+    return found
+
+
 def main() -> None:
     """Measure with batching and without."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -202,10 +221,12 @@ def main() -> None:
             ).to_dict()
             for batching in ((True,) if chosen.joined else (True, False))
         ]
+    alone = model_alone()
     if chosen.json:
-        print(json.dumps({"loads": loads}))
+        print(json.dumps({"loads": loads, "model_images_per_second": alone}))
         return
-    for load in loads:
+    shown: list[dict[str, object]] = [*loads, {f"model, {name}": alone[name] for name in alone}]
+    for load in shown:
         print(*(f"{name:22} {value}" for name, value in load.items()), "", sep="\n")
 
 

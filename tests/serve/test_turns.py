@@ -64,6 +64,26 @@ def test_who_would_wait_too_long_is_told_when_to_come_back() -> None:
     asyncio.run(story())
 
 
+def test_who_waits_longer_than_was_to_be_expected_is_told_so() -> None:
+    async def story() -> None:
+        turns, leave = Turns(1, LONG), asyncio.Event()
+
+        async def stay() -> None:
+            async with turns.turn():
+                await leave.wait()
+
+        async with turns.turn():
+            pass  # turns seem to be short
+        staying = asyncio.create_task(stay())
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await asyncio.wait_for(visit(turns, 1, []), 100 * LONG)
+        leave.set()
+        await staying
+
+    asyncio.run(story())
+
+
 def test_a_free_place_is_given_however_long_turns_have_taken() -> None:
     async def story() -> None:
         turns = Turns(1, LONG / 100)

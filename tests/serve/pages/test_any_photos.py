@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import ImageOps
@@ -25,6 +26,9 @@ from PIL import ImageOps
 from miniclip.images import IMAGE_SUFFIXES, decode
 from miniclip.probe.model import ClassifierModel
 from tests.serve.pages.conftest import ALL_LOOKS, Visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 FOLDER = os.environ.get("MINICLIP_TEST_PHOTOS")
 PAIRS = 8  # photos of each class to learn from
@@ -91,6 +95,17 @@ def verb(*words: str) -> list[str]:
     return [sys.executable, "-m", "miniclip", *words]
 
 
+def drop_three(visit: Visit, panel: Locator, photos: list[Path]) -> None:
+    visit.drop(*photos[:3])
+    panel.get_by_text(photos[2].stem[:8]).first.wait_for()
+
+
+def check_table_of_three(visit: Visit, panel: Locator, photos: list[Path]) -> None:
+    saved = visit.download(panel.get_by_role("button", name="Download as CSV").click)
+    rows = list(csv.DictReader(saved.read_text().splitlines()))
+    assert [row["photo"] for row in rows] == [path.name for path in photos[:3]]
+
+
 def test_search(visit: Visit, photos: list[Path]) -> None:
     panel = visit.open("Search")
     panel.get_by_label("Sentence").fill("people outdoors")
@@ -132,32 +147,26 @@ def test_match(visit: Visit, photos: list[Path]) -> None:
 
 def test_zero_shot(visit: Visit, photos: list[Path]) -> None:
     panel = visit.open("Zero-shot")
-    visit.drop(*photos[:3])
-    panel.get_by_text(photos[2].stem[:8]).first.wait_for()
+    drop_three(visit, panel, photos)
     panel.get_by_label("Labels").fill("animal\nperson\nvehicle\nbuilding\nplant\nbirthday party")
     panel.get_by_role("button", name="Prompt templates").click()
     panel.get_by_role("button", name="Name the photos").click()
     visit.sees("3 of 3 photos named.")
     panel.get_by_test_id("label-output-value").nth(2).wait_for()
     visit.check("zero-shot", ALL_LOOKS)
-    saved = visit.download(panel.get_by_role("button", name="Download as CSV").click)
-    rows = list(csv.DictReader(saved.read_text().splitlines()))
-    assert [row["photo"] for row in rows] == [path.name for path in photos[:3]]
+    check_table_of_three(visit, panel, photos)
 
 
 def test_classify(visit: Visit, photos: list[Path]) -> None:
     panel = visit.open("Classify")
-    visit.drop(*photos[:3])
-    panel.get_by_text(photos[2].stem[:8]).first.wait_for()
+    drop_three(visit, panel, photos)
     panel.get_by_role("button", name="Classify").click()
     visit.sees("of 3 automatic")
     panel.get_by_test_id("label-output-value").nth(2).wait_for()
     panel.get_by_role("button", name="Training images that look most alike").first.click()
     visit.sees("cosine")
     visit.check("classify", ALL_LOOKS)
-    saved = visit.download(panel.get_by_role("button", name="Download as CSV").click)
-    rows = list(csv.DictReader(saved.read_text().splitlines()))
-    assert [row["photo"] for row in rows] == [path.name for path in photos[:3]]
+    check_table_of_three(visit, panel, photos)
 
 
 def test_explain(visit: Visit, photos: list[Path]) -> None:
