@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from miniclip.bundle import Bundle, write_bundle
-from miniclip.bundle_encoder import IMAGE_BATCH, TEXT_BATCH
+from miniclip.bundle_encoder import TEXT_BATCH, images_per_run
 from miniclip.encoder import Encoder
 from miniclip.errors import BundleError, ConfigError, ImageError, TokenizerError
 from miniclip.onnx_encoder import OnnxEncoder
@@ -77,7 +77,10 @@ def test_image_vectors_equal_a_sum_by_hand(encoder: OnnxEncoder) -> None:
         np.testing.assert_allclose(embedding, expected / np.linalg.norm(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize("count", [0, 1, IMAGE_BATCH, 3 * IMAGE_BATCH + 1])
+MOST = images_per_run(SIDE)
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST, 3 * MOST + 1])
 def test_batches_of_images_are_cut_and_joined(encoder: OnnxEncoder, count: int) -> None:
     pixels = np.random.default_rng(1).normal(size=(count, 3, SIDE, SIDE)).astype(np.float32)
     embeddings, features = encoder.encode_pixels(pixels)

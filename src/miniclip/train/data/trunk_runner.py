@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from miniclip.arrays import FloatArray
-from miniclip.bundle_encoder import IMAGE_BATCH
+from miniclip.bundle_encoder import images_per_run
 from miniclip.errors import BundleError, ExportError
 from miniclip.onnx_encoder import OnnxGraph
 from miniclip.train.data.feature_cache import Half, Run
@@ -93,8 +93,10 @@ def _onnx_runner(trunk: nn.Module, side: int, threads: int) -> Run:
     if not cosine >= MIN_COSINE:
         raise ExportError(f"onnxruntime and torch differ on the image tower: cosine {cosine:.6f}")
 
+    most = images_per_run(side)
+
     def run(pixels: FloatArray) -> Half:
-        parts = np.split(pixels, range(IMAGE_BATCH, len(pixels), IMAGE_BATCH))
+        parts = np.split(pixels, range(most, len(pixels), most))
         return np.concatenate([graph.run({"pixels": part})[0].astype(np.float16) for part in parts])
 
     return run
