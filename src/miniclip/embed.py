@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from math import ceil
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -225,8 +224,7 @@ def _decoded(
 
 def _ready(source: ImageSource, spec: ImageSpec, view: View, look: Look | None) -> _Ready:
     try:
-        # Twice the size that is needed: the fast JPEG scaling then leaves no trace in the vectors.
-        image = decode(source, at_least=ceil(2 * spec.resize_side * view.zoom))
+        image = decode(source, at_least=spec.enough(view.zoom))
         seen = look(source, image) if look else None
     except ImageError as error:
         return _Ready(str(error).removeprefix(f"{source.name}: "))

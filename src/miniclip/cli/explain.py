@@ -107,7 +107,7 @@ def explain(
     fitted = ClassifierModel.open(model) if model else None
     source = fitted.find_bundle(bundle) if fitted else Bundle.resolve(bundle)
     encoder = open_encoder(source, runtime=runtime)
-    picture = decode(image, at_least=2 * encoder.image_spec.resize_side)
+    picture = decode(image, at_least=encoder.image_spec.enough())
     if fitted:
         question = ask_class(encoder, picture, fitted, label)
     else:

@@ -14,7 +14,6 @@ import os
 import signal
 import struct
 import sys
-from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,7 +79,7 @@ def _pixels(
     """Return (V, *shape) float32, one for each view; decoded as `embed_stream` does."""
     rows = []
     for view in named_views(job["views"]):
-        least = ceil(2 * spec.resize_side * view.zoom)
+        least = spec.enough(view.zoom)
         image = decode(source, max_pixels=job["max_pixels"], at_least=least)
         rows.append(preprocess(view.apply(image), spec))
     return {}, np.stack(rows).tobytes()
@@ -90,7 +89,7 @@ def _picture(
     spec: ImageSpec, source: ImageSource, job: dict[str, Any]
 ) -> tuple[dict[str, Any], bytes]:
     """Return RGB, no smaller than the model needs it."""
-    least = 2 * spec.resize_side
+    least = spec.enough()
     image = decode(source, max_pixels=job["max_pixels"], at_least=least)
     if (factor := min(image.size) // least) > 1:
         image = image.reduce(factor)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -190,7 +189,7 @@ class CorruptedImages:
     def _canvas(self, content: bytes, view: View) -> Pixels:
         spec = self.encoder.image_spec
         # As large as `embed_stream` decodes, so that a clean picture gives the vectors of always.
-        image = decode(self._source_of[content], at_least=ceil(2 * spec.resize_side * view.zoom))
+        image = decode(self._source_of[content], at_least=spec.enough(view.zoom))
         return np.asarray(canvas(view.apply(image), spec))
 
     def _corrupted(self, picture: Pixels, condition: Condition, content: bytes) -> Pixels:

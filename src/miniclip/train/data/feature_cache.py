@@ -179,7 +179,7 @@ class _Filling:
     def _views_of(self, image: int) -> FloatArray | str:
         request, source = self._request, self._request.sources[image]
         try:  # as `embed` decodes, so that the plain view has the pixels of the runtime
-            picture = decode(source, at_least=2 * request.spec.resize_side)
+            picture = decode(source, at_least=request.spec.enough())
         except ImageError as error:
             return str(error)
         return np.stack(

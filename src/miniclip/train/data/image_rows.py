@@ -92,7 +92,7 @@ class PixelRows:
         for place, image in enumerate(images):
             source = self._sources[image]
             try:
-                picture = decode(source, at_least=2 * self._spec.resize_side)
+                picture = decode(source, at_least=self._spec.enough())
             except ImageError as error:
                 _log.warning("left out of the batch: %s", error)
                 continue
