@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_new_images_like_the_old_ones_score_alike_and_do_not_drift(
     assert result.figures.conformal.band.low <= result.figures.conformal.coverage.value
     assert result.drift.verdict == "no drift that matters"
     assert result.repeats_of_training == 0
+    assert result.with_repeats is None
+    assert "none of the 180 images repeats a training image" in str(result)
 
 
 def test_a_black_bar_across_every_photo_is_drift(
@@ -73,7 +76,95 @@ def test_images_of_the_fit_are_recognised(
     for path in sorted(same.rglob("*.png"))[::4]:
         path.unlink()
     result = evaluate_classifier(model, FakeEncoder(), read_labelled_splits(same), cache)
-    assert result.repeats_of_training == 180
+    assert result.repeats_of_training == result.figures.scores.images == 180
+    assert result.repeats.left == 0
+    assert "180 of 180 images are repeats of training images (180 byte copies" in str(result)
+    assert "say nothing of new images" in result.warnings[-1]
+    assert result.drift.verdict == "drift cannot be told from repeats of training images"
+    with pytest.raises(ConfigError, match="all 180 images repeat training images"):
+        evaluate_classifier(model, FakeEncoder(), read_labelled_splits(same), cache, recalibrate=30)
+
+
+@pytest.fixture
+def mixed(new: Path, tmp_path: Path) -> Path:
+    """Return new photos, with ten byte copies and ten resized ones of apples of the fit."""
+    old = sorted((make_photos(tmp_path / "old", 80, spread=SPREAD) / "apple").iterdir())
+    for number, photo in enumerate(old[:10]):
+        shutil.copy(photo, new / "apple" / f"copy{number}.png")
+    for number, photo in enumerate(old[10:20]):
+        with Image.open(photo) as picture:
+            picture.resize((96, 96)).save(new / "apple" / f"near{number}.jpg", quality=90)
+    return new
+
+
+def test_repeats_of_training_images_do_not_judge(
+    model: ClassifierModel, cache: VectorCache, mixed: Path
+) -> None:
+    result = evaluate_classifier(model, FakeEncoder(), read_labelled_splits(mixed), cache)
+    found = {Path(pair.second).name[:4]: pair.exact for pair in result.repeats.pairs}
+    assert found == {"copy": True, "near": False}
+    assert all(Path(pair.first).name[:5] == "apple" for pair in result.repeats.pairs)
+    assert result.repeats_of_training == 20
+    assert result.with_repeats is not None
+    assert (result.figures.scores.images, result.with_repeats.scores.images) == (180, 200)
+    for path in [*mixed.rglob("copy*"), *mixed.rglob("near*")]:
+        path.unlink()
+    alone = evaluate_classifier(model, FakeEncoder(), read_labelled_splits(mixed), cache)
+    assert result.figures.scores.confusion == alone.figures.scores.confusion
+    assert result.drift.distance == alone.drift.distance
+    assert result.held_out == alone.held_out
+
+
+def test_both_figures_stand_side_by_side(
+    model: ClassifierModel, cache: VectorCache, mixed: Path
+) -> None:
+    result = evaluate_classifier(model, FakeEncoder(), read_labelled_splits(mixed), cache)
+    said = result.to_dict()
+    assert said["repeats_of_training"] == 20
+    assert {"exact": 10, "near": 10, "left": 180}.items() <= said["repeats"].items()
+    assert said["with_repeats"]["macro_f1"]["interval"]
+    assert said["with_repeats"]["accuracy"] != said["accuracy"]
+    assert "20 of 200 images are repeats of training images (10 byte copies, 10 near" in str(result)
+    assert f"with the repeats: {'accuracy':<28} {result.with_repeats.scores.accuracy}" in (
+        str(result) if result.with_repeats else ""
+    )
+
+
+def test_repeats_are_never_drawn_to_recalibrate(
+    model: ClassifierModel, cache: VectorCache, mixed: Path
+) -> None:
+    splits = read_labelled_splits(mixed)
+    result = evaluate_classifier(model, FakeEncoder(), splits, cache, recalibrate=150)
+    assert result.recalibrated is not None
+    assert result.recalibrated.scores.images == 30
+    with pytest.raises(ConfigError, match="there are 180 images that repeat no training image"):
+        evaluate_classifier(model, FakeEncoder(), splits, cache, recalibrate=190)
+
+
+def test_a_model_without_hashes_says_what_it_cannot_find(
+    model: ClassifierModel, cache: VectorCache, mixed: Path
+) -> None:
+    older = replace(model, reference=replace(model.reference, hashes=None))
+    result = evaluate_classifier(older, FakeEncoder(), read_labelled_splits(mixed), cache)
+    assert result.repeats_of_training == 10
+    assert result.repeats.to_dict()["near"] is None
+    assert "near-repeats were not looked for" in result.repeats.verdict
+
+
+def test_images_that_belong_with_a_repeat_do_not_judge_either(
+    model: ClassifierModel, cache: VectorCache, mixed: Path
+) -> None:
+    splits = read_labelled_splits(mixed, group_regex=r"(copy|near|\w+\d\d)")
+    grouped = evaluate_classifier(model, FakeEncoder(), splits, cache)
+    assert grouped.repeats_of_training == 20
+    splits = read_labelled_splits(mixed, group_regex=r"(apple|copy|near|sea|leaf)")
+    joined = replace(
+        splits,
+        groups=tuple("p" if key in ("apple", "copy") else key for key in splits.groups or ()),
+    )
+    result = evaluate_classifier(model, FakeEncoder(), joined, cache)
+    assert result.repeats_of_training == 80
+    assert "60 that belong with one of these" in result.repeats.verdict
 
 
 def test_recalibration_brings_a_broken_temperature_back(
@@ -125,6 +216,16 @@ def test_classes_match_whatever_case_and_hyphens_and_order(new: Path) -> None:
     for source, label in zip(matched.labelled.sources, matched.labelled.labels, strict=True):
         folder = source.name.split("/")[0]
         assert {"Z-Apple": 0, "leaf": 1, "A_SEA": 2}[folder] == label
+
+
+def test_the_exact_spelling_comes_first_and_no_two_classes_become_one(new: Path) -> None:
+    splits = splits_of(new, apple="Glass", leaf="glass")
+    matched, _ = match_classes(splits, ("glass", "Glass", "sea"), skip_unknown=False)
+    for source, label in zip(matched.labelled.sources, matched.labelled.labels, strict=True):
+        assert {"glass": 0, "Glass": 1, "sea": 2}[source.name.split("/")[0]] == label
+    (new / "Glass").rename(new / "GLASS")
+    with pytest.raises(DatasetError, match="'GLASS' could be 'glass' or 'Glass'; spell it as one"):
+        match_classes(read_labelled_splits(new), ("glass", "Glass", "sea"), skip_unknown=True)
 
 
 def test_an_unknown_class_is_refused_or_skipped_by_name(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score
 
 from miniclip.datasets.labelled_splits import LabelledSplits, read_labelled_splits
@@ -95,8 +96,28 @@ def test_only_shared_classes_count_and_other_names_can_be_mapped(
 def test_files_of_both_sets_are_not_tested_on(cache: VectorCache, one: Path, other: Path) -> None:
     for number in range(3):
         shutil.copy(one / "sea" / f"sea00{number}.png", other / "sea" / f"copy{number}.png")
+    with Image.open(one / "sea" / "sea004.png") as photo:
+        photo.resize((96, 96)).save(other / "sea" / "near.jpg", quality=90)
+    result = measured(cache, [one], [other])
+    (cell,) = result.cells
+    assert (cell.images, cell.repeats) == (40, 4)
+    assert "40 images, 4 others left out: they repeat training images" in str(result)
+
+
+def test_classes_of_nearly_one_name_stay_two(cache: VectorCache, one: Path, other: Path) -> None:
+    """The exact name goes first, and the other spelling is no class of the first set."""
+    (one / "apple").rename(one / "LEAF")
+    (other / "apple").rename(other / "Leaf")
+    (other / "leaf").rename(other / "leaf2")
+    (other / "Leaf").rename(other / "leaf")
     (cell,) = measured(cache, [one], [other]).cells
-    assert (cell.images, cell.repeats) == (40, 3)
+    assert cell.classes == ("leaf", "sea")
+    assert cell.images == 25
+    (back,) = measured(cache, [other], [one], leaf2="LEAF").cells
+    assert (back.classes, back.images) == (("leaf", "LEAF", "sea"), 60)
+    (other / "leaf").rename(other / "Leaf")
+    with pytest.raises(DatasetError, match="'Leaf' could be 'LEAF' or 'leaf'"):
+        measured(cache, [one], [other])
 
 
 def test_sets_without_two_classes_in_common_are_told_apart(

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from miniclip.probe import duplicates as module
-from miniclip.probe.duplicates import MOST_BITS, SURE, Repeats, cosine_needed, find_repeats
+from miniclip.probe.duplicates import (
+    MOST_BITS,
+    SURE,
+    Pictures,
+    Repeats,
+    cosine_needed,
+    find_known,
+    find_repeats,
+)
 from miniclip.probe.facts import MIRROR_MASKS
 from miniclip.probe.table import FeatureTable
 from tests.probe.images import make_facts, make_table
@@ -110,6 +118,40 @@ def test_a_near_repeat_under_another_label_conflicts_too() -> None:
     labels = np.zeros(len(table), dtype=np.int64)
     labels[5] = 1
     assert find_repeats(table, labels).conflicting == (("4.jpg", "5.jpg", 0, 1),)
+
+
+def half(table: FeatureTable, first: int) -> FeatureTable:
+    return table.rows(np.arange(first, len(table), 2))
+
+
+def test_repeats_of_another_set_are_found_as_in_one_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = make_copies(bits=10, cosine=0.89, alone=0)
+    facts = [
+        make_facts(perceptual_hash=each.perceptual_hash ^ (0, *MIRROR_MASKS)[row % 8 // 2])
+        if row % 2
+        else each
+        for row, each in enumerate(table.facts)
+    ]
+    table = make_table(table.features[0], facts, contents=[f"{row:02}" for row in range(2 * PAIRS)])
+    known, new = half(table, 0).rows(np.arange(PAIRS)[::-1]), half(table, 1)
+    monkeypatch.setattr(module, "_BLOCK_CELLS", 3 * PAIRS)
+    found = find_known(new, Pictures(known.contents, known.pooled.astype(np.float16), known.hashes))
+    assert found.tolist() == list(range(PAIRS))[::-1]
+    far = half(make_copies(bits=10, cosine=0.8, alone=0), 1)
+    assert set(find_known(far, Pictures((), known.pooled[:0], known.hashes[:0])).tolist()) == {-1}
+    pictures = Pictures(("x",) * PAIRS, known.pooled, known.hashes)
+    assert set(find_known(far, pictures).tolist()) == {-1}
+
+
+def test_equal_bytes_come_first_and_are_all_that_is_known_without_hashes() -> None:
+    table = make_copies(bits=1, cosine=0.99, alone=0)
+    known, new = half(table, 0), half(table, 1)
+    new = make_table(new.features[0], new.facts, contents=["x", "y", *map(str, range(PAIRS - 2))])
+    contents = (*map(str, range(100, 100 + PAIRS - 2)), "y", "y")
+    alike = Pictures(contents, known.pooled, known.hashes)
+    assert find_known(new, alike).tolist() == [0, PAIRS - 2, *range(2, PAIRS)]
+    blind = alike._replace(hashes=None)
+    assert find_known(new, blind).tolist() == [-1, PAIRS - 2, *[-1] * (PAIRS - 2)]
 
 
 def test_copies_of_copies_are_one_group() -> None:

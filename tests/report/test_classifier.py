@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -114,6 +115,24 @@ def test_new_images_have_a_report_of_their_own(fitted: Fitted, tmp_path: Path) -
     page = Page(tmp_path / "new.html")
     assert result.drift.verdict in page.source
     assert percent(result.figures.scores.accuracy) in page.source
+    assert "none of the 36 images repeats a training image" in page.source
+
+
+def test_figures_with_and_without_repeats_stand_side_by_side(
+    fitted: Fitted, photos: Path, tmp_path: Path
+) -> None:
+    new = make_photos(tmp_path / "new", 12, seed=5, spread=90)
+    shutil.copy(photos / "sea" / "sea000.png", new / "sea" / "copy.png")
+    with VectorCache.open(tmp_path / "cache.sqlite3") as cache:
+        splits = read_labelled_splits(new)
+        result = evaluate_classifier(fitted.model, FakeEncoder(), splits, cache)
+    write_evaluation_report(tmp_path / "new.html", result, files={}, command="miniclip evaluate")
+    page = Page(tmp_path / "new.html")
+    assert "1 of 37 images are repeats of training images" in page.source
+    assert result.with_repeats
+    assert "without the repeats" in page.source
+    assert percent(result.with_repeats.scores.macro_f1) in page.source
+    assert percent(result.figures.scores.macro_f1) in page.source
 
 
 def test_curves_of_several_runs_are_one_picture() -> None:

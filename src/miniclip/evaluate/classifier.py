@@ -1,7 +1,7 @@
 """How good a fitted classifier is on new labelled images, and how far these are from its own.
 
-The model stays as it is. With `recalibrate` some of the new images fit its rules anew, and only the
-others judge them.
+The model stays as it is. Images that repeat what it has learnt from do not count, as long as others
+are left. With `recalibrate` some of these fit its rules anew, and only the rest judge them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from scipy.stats import ks_2samp
 
 from miniclip.arrays import IntArray
 from miniclip.datasets.labelled_splits import LabelledSplits
+from miniclip.datasets.spelling import match_names
 from miniclip.embed import Progress, Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, DatasetError
+from miniclip.evaluate.training_repeats import TrainingRepeats, training_repeats
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.cross_fit import view_scores
 from miniclip.probe.evidence import held_out_image
@@ -33,6 +35,7 @@ from miniclip.probe.summary import figure_lines
 DRIFTED = 0.1  # of the KS statistic: the two distributions lie a tenth apart somewhere
 FEWEST_TO_RECALIBRATE = 20
 _P = 0.01
+_UNTOLD = "drift cannot be told from repeats of training images"
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class Drift:
 class EvaluationResult:
     """Figures of a model on new data.
 
-    figures: with the rules of the model. recalibrated: with rules fitted on `recalibrated_on` of
-    the new images, on the others; before_recalibration: the model's own rules on those others.
+    repeats: which images the model has learnt from. figures: of the others, with the rules of the
+    model; of all where no other is left. with_repeats: of all, where some are repeats. drift,
+    held_out: of the images behind `figures`. recalibrated: with rules fitted on `recalibrated_on`
+    of these, on the rest; before_recalibration: the model's own rules on that rest.
     """
 
     name: str
@@ -84,7 +89,8 @@ class EvaluationResult:
     figures: Figures
     drift: Drift
     held_out: tuple[HeldOutImage, ...]
-    repeats_of_training: int
+    repeats: TrainingRepeats
+    with_repeats: Figures | None = None
     recalibrated: Figures | None = None
     before_recalibration: Figures | None = None
     recalibrated_on: int = 0
@@ -92,11 +98,16 @@ class EvaluationResult:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def repeats_of_training(self) -> int:
+        """How many images the model has learnt from, as good as."""
+        return self.repeats.count
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `miniclip evaluate classifier --json` prints."""
         rest = (
-            "classes", "drift", "repeats_of_training", "recalibrated", "before_recalibration",
-            "recalibrated_on", "protocol", "warnings", "skipped",
+            "classes", "drift", "repeats_of_training", "repeats", "with_repeats", "recalibrated",
+            "before_recalibration", "recalibrated_on", "protocol", "warnings", "skipped",
         )  # fmt: skip
         return (
             {"data": self.name}
@@ -105,7 +116,11 @@ class EvaluationResult:
         )
 
     def __str__(self) -> str:
-        lines = [self.protocol, *figure_lines(self.figures, new=True), self.drift.verdict]
+        lines = [self.protocol, self.repeats.verdict, *figure_lines(self.figures, new=True)]
+        if self.with_repeats and self.repeats.left:
+            own = figure_lines(self.with_repeats, new=True)[:2]
+            lines += [f"  with the repeats: {line}" for line in own]
+        lines.append(self.drift.verdict)
         if self.recalibrated and self.before_recalibration:
             lines.append(f"recalibrated on {self.recalibrated_on} images, on the others:")
             lines += [
@@ -131,56 +146,64 @@ def evaluate_classifier(
 
     Classes are matched by name. One that the model does not know is a DatasetError, or with
     `skip_unknown` its images are skipped by name. recalibrate: how many images, drawn by `seed`
-    from all, fit the rules anew; whole groups, so perhaps a few more.
+    from those that repeat no training image, fit the rules anew; whole groups, so perhaps a few
+    more.
     """
     model.check_encoder(encoder.name, encoder.fingerprint)
     splits, strangers = match_classes(splits, model.classes, skip_unknown=skip_unknown)
     prepared = prepare(encoder, splits, cache, views=model.views, progress=progress)
     rows = np.arange(len(prepared))
-    held = held_out(prepared, rows, view_scores(model.head, prepared.table))
+    everything = held_out(prepared, rows, view_scores(model.head, prepared.table))
+    repeats = training_repeats(prepared, model.reference)
+    held = everything.take(repeats.judging)
+    judging = prepared.rows(rows[repeats.judging])
     judged = judge(model.rules, held.scores, held.contents)
     figures = figures_of(judged, held, model.classes, rules=model.rules)
-    known = set(model.reference.contents)
+    drift = _drift(model, judging, judged, held, figures)
     result = EvaluationResult(
         name=prepared.name,
         classes=model.classes,
         head=model.head.kind,
         protocol=(
-            f"{len(prepared):,} images of {len(np.unique(prepared.labels))} of the model's "
-            f"{len(model.classes)} classes, {prepared.name}; the model has learnt from none of "
-            "them unless it says so below. 95 % intervals over groups."
+            f"{len(judging):,} images of {len(np.unique(judging.labels))} of the model's "
+            f"{len(model.classes)} classes, {prepared.name}. 95 % intervals over groups."
         ),
         figures=figures,
-        drift=_drift(model, prepared, judged, held, figures),
+        drift=drift if repeats.left else replace(drift, verdict=_UNTOLD),
         held_out=tuple(
-            held_out_image(prepared, row, judged, place=row, fold=0) for row in range(len(prepared))
+            held_out_image(judging, row, judged, place=row, fold=0) for row in range(len(judging))
         ),
-        repeats_of_training=sum(content in known for content in held.contents),
+        repeats=repeats,
+        with_repeats=_figures(model.rules, everything, model.classes) if repeats.count else None,
         skipped=(*prepared.skipped, *strangers),
-        warnings=prepared.warnings,
+        warnings=(*prepared.warnings, *(() if repeats.left else (repeats.verdict,))),
     )
     return _recalibrated(result, model, held, recalibrate, seed) if recalibrate else result
+
+
+def _figures(rules: Rules, held: HeldOut, classes: Sequence[str]) -> Figures:
+    judged = judge(rules, held.scores, held.contents)
+    return figures_of(judged, held, classes, rules=rules)
 
 
 def match_classes(
     splits: LabelledSplits, classes: Sequence[str], *, skip_unknown: bool
 ) -> tuple[LabelledSplits, tuple[Skipped, ...]]:
-    """Give labels the numbers of `classes`, whatever the case and hyphens of their names.
+    """Give labels the numbers of `classes`, as `match_names` finds them.
 
     Returns the images of known classes, and those of unknown ones as skipped. DatasetError when a
-    class is unknown and may not be skipped, or none is known.
+    class that has images is unknown and may not be skipped, or none is known.
     """
-    number_of = {spelling(name): number for number, name in enumerate(classes)}
     own = splits.labelled.classes
-    numbers = np.array([number_of.get(spelling(name), -1) for name in own], dtype=np.int64)
-    unknown = [name for name, number in zip(own, numbers, strict=True) if number < 0]
-    if (unknown and not skip_unknown) or len(unknown) == len(own):
+    numbers = match_names(own, classes)
+    labels = numbers[splits.labelled.labels]
+    unknown = [own[label] for label in np.unique(splits.labelled.labels[labels < 0])]
+    if unknown and (not skip_unknown or not (labels >= 0).any()):
         raise DatasetError(
             f"{splits.labelled.name} has classes that the model does not know: "
             f"{', '.join(unknown[:5])} (it knows {', '.join(classes[:10])}); rename them, or skip "
             "their images with --skip-unknown"
         )
-    labels = numbers[splits.labelled.labels]
     known = splits.rows(labels >= 0)
     matched = replace(
         known, labelled=replace(known.labelled, labels=labels[labels >= 0], classes=tuple(classes))
@@ -193,11 +216,6 @@ def match_classes(
         if number < 0
     )
     return matched, strangers
-
-
-def spelling(name: str) -> str:
-    """Reduce a class name to what two spellings of it share."""
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _drift(
@@ -232,23 +250,25 @@ def _shift(before: Any, now: Any) -> Shift:
 def _recalibrated(
     result: EvaluationResult, model: ClassifierModel, held: HeldOut, wanted: int, seed: int
 ) -> EvaluationResult:
+    if not result.repeats.left:
+        raise ConfigError(
+            f"all {len(held)} images repeat training images, by which nothing can be recalibrated; "
+            "give images that the model has not learnt from"
+        )
     chosen = _draw_groups(held.group, wanted, seed)
     if wanted < FEWEST_TO_RECALIBRATE or chosen.all():
         raise ConfigError(
-            f"recalibrate is {wanted}, and there are {len(held)} images; give at least "
+            f"recalibrate is {wanted}, and there are {len(held)} images that repeat no training "
+            "image; give at least "
             f"{FEWEST_TO_RECALIBRATE}, and leave some to judge by"
         )
     rules = fit_rules(held.take(chosen), model.rules.settings)
     rest = held.take(~chosen)
 
-    def with_rules(used: Rules) -> Figures:
-        said = judge(used, rest.scores, rest.contents)
-        return figures_of(said, rest, model.classes, rules=used)
-
     return replace(
         result,
-        recalibrated=with_rules(rules),
-        before_recalibration=with_rules(model.rules),
+        recalibrated=_figures(rules, rest, model.classes),
+        before_recalibration=_figures(model.rules, rest, model.classes),
         recalibrated_on=int(chosen.sum()),
         rules=rules,
     )

@@ -14,13 +14,14 @@ import numpy as np
 
 from miniclip.arrays import IntArray
 from miniclip.datasets.labelled_splits import LabelledSplits
+from miniclip.datasets.spelling import match_names
 from miniclip.embed import Progress, Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError
-from miniclip.evaluate.classifier import spelling
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.calibration import softmax
 from miniclip.probe.cross_fit import training_rows, view_scores
+from miniclip.probe.duplicates import Pictures, find_known
 from miniclip.probe.heads.head import Scores
 from miniclip.probe.intervals import Score
 from miniclip.probe.learn import HeadChoice, head_fitter, learn
@@ -35,8 +36,8 @@ class Cell:
     """Learnt on `train`, tested on `test`.
 
     classes: those that both have; images: how many were tested; repeats: test images left out, for
-    their very bytes are among the training images. accuracy, macro_f1: None where fewer than two
-    classes are shared.
+    they repeat a training image as `find_known` finds it, or belong with one that does. accuracy,
+    macro_f1: None where fewer than two classes are shared.
     """
 
     train: str
@@ -74,6 +75,8 @@ class TransferResult:
                 if cell.accuracy is None
                 else (f"{cell.accuracy}, {len(cell.classes)} classes, {cell.images:,} images")
             )
+            if cell.repeats:
+                said += f", {cell.repeats:,} others left out: they repeat training images"
             lines.append(f"{pair:<{width}}  {said}")
         return "\n".join(lines)
 
@@ -101,8 +104,8 @@ def measure_transfer(
 ) -> TransferResult:
     """Measure every pair; a data set under the same key in both is one of the diagonal.
 
-    names: other name -> name, for classes that are called differently; beyond that names match
-    whatever their case, underscores and hyphens. Raises DatasetError when no pair shares two
+    names: other name -> name, for classes that are called differently; beyond that names match as
+    in `match_names`. Raises DatasetError when no pair shares two
     classes.
     """
     settings = settings or TransferSettings()
@@ -132,24 +135,23 @@ def measure_transfer(
         protocol=(
             f"{settings.choice.kind} head on frozen features of {encoder.name}; the same data set: "
             f"{settings.folds} grouped folds; another: all of the one, tested on all of the other, "
-            "classes that both have, no file on both sides. 95 % intervals over groups."
+            "classes that both have, no picture on both sides. 95 % intervals over groups."
         ),
         skipped=tuple(skipped for one in prepared.values() for skipped in one.skipped),
     )
 
 
 def rename_classes(splits: LabelledSplits, names: Mapping[str, str]) -> LabelledSplits:
-    """Give classes their common names; classes that get the same name become one."""
-    common = {spelling(other): name for other, name in names.items()}
-    own = [common.get(spelling(name), name) for name in splits.labelled.classes]
-    number_of: dict[str, int] = {}
-    first: dict[str, str] = {}
-    for name in own:
-        first.setdefault(spelling(name), name)
-        number_of.setdefault(spelling(name), len(number_of))
-    numbers = np.array([number_of[spelling(name)] for name in own], dtype=np.int64)
+    """Give classes the names that `names` has for them; those that get one name become one."""
+    own, others = splits.labelled.classes, tuple(names)
+    renamed = match_names(own, others).tolist()
+    called = [
+        names[others[row]] if row >= 0 else name for name, row in zip(own, renamed, strict=True)
+    ]
+    number_of = {name: number for number, name in enumerate(dict.fromkeys(called))}
+    numbers = np.array([number_of[name] for name in called], dtype=np.int64)
     labelled = replace(
-        splits.labelled, labels=numbers[splits.labelled.labels], classes=tuple(first.values())
+        splits.labelled, labels=numbers[splits.labelled.labels], classes=tuple(number_of)
     )
     return replace(splits, labelled=labelled)
 
@@ -166,31 +168,27 @@ def _cell(
         fit = head_fitter(settings.choice, one.classes, encoder)
         learnt = learn(one, fit, folds=settings.folds, seed=settings.seed)
         return _scored((source, target), one, learnt.rows, learnt.scores)
-    wanted = {spelling(name) for name in other.classes}
-    shared = tuple(name for name in one.classes if spelling(name) in wanted)
+    meant = match_names(other.classes, one.classes)
+    both = np.unique(meant[meant >= 0])
+    shared = tuple(one.classes[row] for row in both)
     if len(shared) < 2:
         return Cell(source, target, shared, 0, 0, None, None)
-    train, test = _of_classes(one, shared), _of_classes(other, shared)
+    place = np.full(len(one.classes) + 1, -1)  # the last for the -1 of what is not meant
+    place[both] = np.arange(len(both))
+    train, test = _of_classes(one, shared, place[:-1]), _of_classes(other, shared, place[meant])
     fit = head_fitter(settings.choice, shared, encoder)
     head = fit(*training_rows(train.table, train.labels, train.group, np.arange(len(train))))
-    rows = np.flatnonzero(~np.isin(test.table.contents, train.table.contents))
+    table = train.table
+    known = find_known(test.table, Pictures(table.contents, table.pooled, table.hashes))
+    rows = np.flatnonzero(~np.isin(test.group, test.group[known >= 0]))
     return _scored((source, target), test, rows, view_scores(head, test.table, rows))
 
 
-def _of_classes(prepared: Prepared, classes: Sequence[str]) -> Prepared:
-    """Return the images of some classes, numbered in their order; all of them as train."""
-    number_of = {spelling(name): number for number, name in enumerate(classes)}
-    numbers = np.array([number_of.get(spelling(name), -1) for name in prepared.classes])
+def _of_classes(prepared: Prepared, classes: Sequence[str], numbers: IntArray) -> Prepared:
+    """Return the images whose class gets a number of `classes`; numbers: (C,), -1 for none."""
     labels = numbers[prepared.labels]
     rows = np.flatnonzero(labels >= 0)
-    return replace(
-        prepared,
-        classes=tuple(classes),
-        table=prepared.table.rows(rows),
-        labels=labels[rows],
-        part=prepared.part[rows],
-        group=prepared.group[rows],
-    )
+    return replace(prepared.rows(rows), classes=tuple(classes), labels=labels[rows])
 
 
 def _scored(pair: tuple[str, str], tested: Prepared, rows: IntArray, scores: Scores) -> Cell:

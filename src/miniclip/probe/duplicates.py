@@ -45,6 +45,18 @@ class LabelConflict(NamedTuple):
     second_label: int
 
 
+class Pictures(NamedTuple):
+    """M images to compare others with.
+
+    contents: sha256 of the files. features: (M, F) of any float dtype, of the plain view. hashes:
+    (M,) perceptual ones; None where nobody has kept them.
+    """
+
+    contents: tuple[str, ...]
+    features: NDArray[Any]
+    hashes: NDArray[np.uint64] | None
+
+
 @dataclass(frozen=True)
 class Repeats:
     """Which of N images are the same picture.
@@ -76,9 +88,8 @@ def find_repeats(table: FeatureTable, labels: IntArray) -> Repeats:
     copies = np.flatnonzero(original != np.arange(len(table)))
     exact = np.column_stack([original[copies], copies])
     first = np.sort(first)
-    hashes = np.array([table.facts[row].perceptual_hash for row in first], dtype=np.uint64)
     mean = table.pooled.sum(axis=0) / max(len(table), 1)
-    near = first[_near_pairs(hashes, unit_rows(table.pooled[first] - mean))]
+    near = first[_near_pairs(table.hashes[first], unit_rows(table.pooled[first] - mean))]
     pairs = np.concatenate([exact, near])
     group = join_pairs(pairs, len(table))
     torn = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
@@ -98,6 +109,30 @@ def find_repeats(table: FeatureTable, labels: IntArray) -> Repeats:
     )
 
 
+def find_known(table: FeatureTable, known: Pictures) -> IntArray:
+    """Find for each of N images a known one that shows the same picture: (N,) rows, -1 for none.
+
+    As `find_repeats`, less the mean of the known ones; the same bytes come first. Without hashes
+    the same bytes are all that is looked for.
+    """
+    row_of: dict[str, int] = {}
+    for row, content in enumerate(known.contents):
+        row_of.setdefault(content, row)
+    found = np.array([row_of.get(content, -1) for content in table.contents], dtype=np.int64)
+    others = np.flatnonzero(found < 0)
+    if known.hashes is None or not len(others) or not row_of:
+        return found
+    features = known.features.astype(np.float32)
+    mean = features.mean(axis=0)
+    pairs = _near_pairs(
+        table.hashes[others],
+        unit_rows(table.pooled[others] - mean),
+        (known.hashes, unit_rows(features - mean)),
+    )
+    found[others[pairs[::-1, 0]]] = pairs[::-1, 1]  # backwards, so that the first one stays
+    return found
+
+
 def cosine_needed(bits: NDArray[Any]) -> NDArray[np.float64]:
     """Return the cosine at which two images are one picture, of the bits their hashes differ in.
 
@@ -110,33 +145,44 @@ def cosine_needed(bits: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(bits <= MOST_BITS, asked, np.inf)
 
 
-def _near_pairs(hashes: NDArray[np.uint64], features: FloatArray) -> IntArray:
-    """Pairs (M, 2) of one picture; hashes (N,), features (N, F) unit rows."""
+def _near_pairs(
+    hashes: NDArray[np.uint64],
+    features: FloatArray,
+    others: tuple[NDArray[np.uint64], FloatArray] | None = None,
+) -> IntArray:
+    """Pairs (M, 2) of one picture; hashes (N,), features (N, F) unit rows; others: another set."""
+    other_hashes, other_features = others or (None, features)
     found = [np.empty((0, 2), dtype=np.int64)]
-    for candidates, bits in near_hashes(hashes):
+    for candidates, bits in near_hashes(hashes, other_hashes):
         needed = cosine_needed(bits)
         for start in range(0, len(candidates), _GATHERED):
             some = candidates[start : start + _GATHERED]
-            cosines = np.einsum("mf,mf->m", features[some[:, 0]], features[some[:, 1]])
+            cosines = np.einsum("mf,mf->m", features[some[:, 0]], other_features[some[:, 1]])
             found.append(some[cosines >= needed[start : start + _GATHERED]])
     return np.concatenate(found)
 
 
-def near_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[IntArray, NDArray[np.uint8]]]:
+def near_hashes(
+    hashes: NDArray[np.uint64], others: NDArray[np.uint64] | None = None
+) -> Iterator[tuple[IntArray, NDArray[np.uint8]]]:
     """Yield pairs (m, 2) of row numbers, the smaller first, and the bits between them (m,).
 
     A block of rows at a time. The distance is the least over the mirror images of one of the two.
+    others: (M,) of another set; then every pair has a row of each set.
     """
-    step = max(1, _BLOCK_CELLS // max(len(hashes), 1))
+    against = hashes if others is None else others
+    step = max(1, _BLOCK_CELLS // max(len(against), 1))
     for start in range(0, len(hashes), step):
-        differing = hashes[start : start + step, None] ^ hashes[None, start:]
+        after = start if others is None else 0
+        differing = hashes[start : start + step, None] ^ against[None, after:]
         bits = np.bitwise_count(differing)
         for mask in MIRROR_MASKS:
             np.minimum(bits, np.bitwise_count(differing ^ np.uint64(mask)), out=bits)
         rows, columns = np.nonzero(bits <= MOST_BITS)
-        later = columns > rows
-        rows, columns = rows[later], columns[later]
-        yield np.column_stack([rows, columns]) + start, bits[rows, columns]
+        if others is None:
+            later = columns > rows
+            rows, columns = rows[later], columns[later]
+        yield np.column_stack([rows + start, columns + after]), bits[rows, columns]
 
 
 def _once_each(pairs: IntArray, group: IntArray) -> IntArray:

@@ -133,6 +133,7 @@ def conclude(bench: Bench, learnt: Learnt) -> Fitted:
         features=prepared.table.pooled[learnt.learnt_from].astype(np.float16),
         confidence=judged.probabilities.max(axis=1).astype(np.float32),
         distance=evidence.distances.astype(np.float32),
+        hashes=prepared.table.hashes[learnt.learnt_from],
     )
     model = ClassifierModel(
         classes=prepared.classes,
@@ -165,7 +166,7 @@ def conclude(bench: Bench, learnt: Learnt) -> Fitted:
         test=test,
         test_naive=test_naive,
         skipped=prepared.skipped,
-        warnings=(*prepared.warnings, *learnt.warnings),
+        warnings=(*prepared.warnings, *learnt.warnings, *_bare_parts(prepared)),
         reproduce=settings.command(prepared.name),
         features_computed=prepared.table.computed,
     )
@@ -194,6 +195,21 @@ def _tested(prepared: Prepared, head: Head, rules: Rules) -> tuple[Figures | Non
 
     clean = judged(test[~repeated])
     return clean, judged(test) if repeated.any() else clean
+
+
+def _bare_parts(prepared: Prepared) -> list[str]:
+    """Say which classes a val or test part has no image of, and what that does to the mean."""
+    said = []
+    for part in ("val", "test"):
+        there = np.unique(prepared.labels[prepared.where(part)])
+        bare = [name for row, name in enumerate(prepared.classes) if row not in there]
+        if len(there) and bare:
+            said.append(
+                f"the {part} part has no image of {', '.join(bare[:5])}: its figures say nothing "
+                "of what is missing, and its macro F1 is the mean over classes that are in it or "
+                "were answered"
+            )
+    return said
 
 
 def _about(prepared: Prepared, settings: FitSettings) -> dict[str, Any]:

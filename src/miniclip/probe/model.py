@@ -2,7 +2,8 @@
 
     model.json      classes, bundle, head, rules, gate, views, versions, data fingerprint
     head.npz        the arrays of the head            gate.npz   those of the gate
-    reference.npz   features of the training images (float16), for their nearest ones
+    reference.npz   features (float16) and perceptual hashes of the training images, by which
+                    nearest ones and repeats are found
     images.json     every image: name, label, part, fold, whether it was learnt from
     metrics.json    what `fit` found out              model_card.md, report.html   for people
     bundle/         a copy of the encoder, when it is this model's own
@@ -29,6 +30,7 @@ from miniclip.arrays import FloatArray, IntArray
 from miniclip.atomic import replacing_folder
 from miniclip.bundle import Bundle
 from miniclip.errors import BundleError, ConfigError, MiniClipError, StoreError
+from miniclip.probe.duplicates import Pictures
 from miniclip.probe.gate import Gate, load_gate
 from miniclip.probe.heads.head import Head, load_head
 from miniclip.probe.rules import Rules
@@ -47,7 +49,8 @@ class Reference:
 
     contents: sha256 of the files. labels: (N,) int64. features: (N, F) float16, of the plain view.
     confidence, distance: (H,) float32 of held-out images, calibrated and to the gate, against which
-    drift is measured.
+    drift is measured. hashes: (N,) uint64, by which near-repeats are found; None in models of
+    before they were kept.
     """
 
     names: tuple[str, ...]
@@ -56,6 +59,12 @@ class Reference:
     features: NDArray[np.float16] = field(repr=False)
     confidence: FloatArray = field(repr=False)
     distance: FloatArray = field(repr=False)
+    hashes: NDArray[np.uint64] | None = field(default=None, repr=False)
+
+    @property
+    def pictures(self) -> Pictures:
+        """What repeats of these images are found by."""
+        return Pictures(self.contents, self.features, self.hashes)
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ class ClassifierModel:
                 reference["features"],
                 reference["confidence"],
                 reference["distance"],
+                reference.get("hashes"),
             ),
             bundle_name=facts["bundle"]["name"],
             bundle_fingerprint=facts["bundle"]["fingerprint"],
@@ -148,8 +158,9 @@ class ClassifierModel:
             GATE_FILE: _array_bytes(self.gate.arrays()),
             REFERENCE_FILE: _array_bytes(
                 {
-                    name: getattr(self.reference, name)
-                    for name in ("features", "labels", "confidence", "distance")
+                    name: kept
+                    for name in ("features", "labels", "confidence", "distance", "hashes")
+                    if (kept := getattr(self.reference, name)) is not None
                 }
             ),
         }

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miniclip.arrays import IntArray
 from miniclip.datasets.labelled_splits import LabelledSplits
+from miniclip.datasets.spelling import look_alikes
 from miniclip.embed import Progress, Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import DatasetError
@@ -52,6 +53,16 @@ class Prepared:
     def where(self, *parts: str) -> IntArray:
         """Return the row numbers of the images in these parts."""
         return np.flatnonzero(np.isin(self.part, parts))
+
+    def rows(self, index: IntArray) -> Prepared:
+        """Return some of the images, with all the classes: index (M,) row numbers."""
+        return replace(
+            self,
+            table=self.table.rows(index),
+            labels=self.labels[index],
+            part=self.part[index],
+            group=self.group[index],
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -143,8 +154,13 @@ def _two_labels(table: FeatureTable, labels: IntArray, classes: Sequence[str]) -
 
 
 def _warnings(splits: LabelledSplits, name: str) -> tuple[str, ...]:
-    if not splits.ungrouped:
-        return ()
-    return (
-        f"{splits.ungrouped} of {len(splits)} images of {name} have no group; each stands alone",
-    )
+    said = [
+        f"the classes {' and '.join(map(repr, alike))} of {name} differ by their spelling alone "
+        "and are kept apart; if they are one, give them one name"
+        for alike in look_alikes(splits.labelled.classes)
+    ]
+    if splits.ungrouped:
+        said.append(
+            f"{splits.ungrouped} of {len(splits)} images of {name} have no group; each stands alone"
+        )
+    return tuple(said)

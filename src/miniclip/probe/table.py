@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miniclip.arrays import FloatArray, IntArray
 from miniclip.cpus import usable_cpus
@@ -53,6 +54,11 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """(N,) perceptual hashes."""
+        return np.array([facts.perceptual_hash for facts in self.facts], dtype=np.uint64)
 
     @property
     def pooled(self) -> FloatArray:

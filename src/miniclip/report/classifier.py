@@ -102,7 +102,8 @@ def write_evaluation_report(
     page: Path, result: EvaluationResult, *, files: Mapping[str, Path], command: str
 ) -> None:
     """Write the page of an evaluation on new images; StoreError if it fails."""
-    shown = [shown_figures("New images", result.figures)]
+    title = "New images" if result.repeats.left else "Repeats of training images"
+    shown = [shown_figures(title, result.figures)]
     if result.recalibrated:
         title = f"The others, recalibrated on {result.recalibrated_on} of them"
         shown.append(shown_figures(title, result.recalibrated))

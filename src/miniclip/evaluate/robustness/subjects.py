@@ -16,10 +16,11 @@ from miniclip.arrays import IntArray
 from miniclip.datasets.captions import CaptionSet
 from miniclip.datasets.folders import LabelledImages
 from miniclip.datasets.labelled_splits import LabelledSplits
+from miniclip.datasets.spelling import match_names, spelling
 from miniclip.embed import Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import ConfigError, DatasetError
-from miniclip.evaluate.classifier import match_classes, spelling
+from miniclip.evaluate.classifier import match_classes
 from miniclip.evaluate.robustness.conditions import Condition, CorruptedImages
 from miniclip.evaluate.robustness.contestants import (
     Captions,
@@ -176,7 +177,7 @@ def _shared_classes(models: Mapping[str, ClassifierModel]) -> tuple[str, ...]:
     """Return the classes of the first model. ConfigError when another knows others."""
     first = next(iter(models.values()))
     for name, model in models.items():
-        if {spelling(one) for one in model.classes} != {spelling(one) for one in first.classes}:
+        if sorted(map(spelling, model.classes)) != sorted(map(spelling, first.classes)):
             raise ConfigError(
                 f"{name} knows the classes {', '.join(model.classes[:5])}, and the first model "
                 f"{', '.join(first.classes[:5])}; compare models of the same classes"
@@ -272,8 +273,7 @@ def _contents(sources: Sequence[ImageSource], cache: VectorCache) -> dict[str, s
 
 def _truth(prepared: Prepared, classes: tuple[str, ...]) -> Truth:
     """Give labels the numbers that a model gives them."""
-    number = {spelling(name): place for place, name in enumerate(classes)}
-    numbers = np.array([number[spelling(name)] for name in prepared.classes], dtype=np.int64)
+    numbers = match_names(prepared.classes, classes)
     return Truth(classes, numbers[prepared.labels], prepared.group, prepared.table.contents)
 
 
