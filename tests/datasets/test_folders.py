@@ -138,7 +138,7 @@ def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
     make_photos(tmp_path, "x/1.jpg", "x/2.jpg", "3.jpg")
     table = tmp_path / "labels.csv"
     table.write_text(
-        "path,label\nx/2.jpg,dog\nx/1.jpg,cat\n3.jpg,\ngone.jpg,cat\nx/1.jpg,dog\n3.jpg,dog\n"
+        "path,label\nx/2.jpg,dog\nx/1.jpg,cat\n3.jpg,\ngone.jpg,cat\nx/1.jpg,cat\n3.jpg,dog\n"
     )
     labelled = read_labelled(table)
     assert labelled.classes == ("cat", "dog")
@@ -146,16 +146,45 @@ def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
     assert labelled.labels.tolist() == [1, 0, 1]
     assert [item.name for item in labelled.skipped] == [
         "labels.csv line 4",
-        "gone.jpg",
         "labels.csv line 6",
+        "gone.jpg",
     ]
+
+
+def test_a_file_under_two_labels_is_left_out_with_all_its_rows(tmp_path: Path) -> None:
+    make_photos(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "path,label\n1.jpg,cat\n2.jpg,dog\n1.jpg,dog\n1.jpg,cat\n3.jpg,fox\n2.jpg,ox\n"
+    )
+    labelled = read_labelled(table)
+    assert [source.name for source in labelled.sources] == ["3.jpg"]
+    assert [item.name for item in labelled.skipped] == ["labels.csv line 5", "1.jpg", "2.jpg"]
+    assert labelled.skipped[1].reason == (
+        "the same file stands under two labels: cat (labels.csv line 2), dog (labels.csv line 4)"
+    )
+
+
+def test_a_class_whose_files_are_missing_keeps_its_place(tmp_path: Path) -> None:
+    make_photos(tmp_path, "1.jpg", "2.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\n1.jpg,ant\ngone.jpg,bee\n2.jpg,cat\n")
+    labelled = read_labelled(table)
+    assert labelled.classes == ("ant", "bee", "cat")
+    assert labelled.labels.tolist() == [0, 2]
+
+
+def test_underscores_become_spaces_unless_two_classes_would_be_one(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "d", "a_b/1.jpg", "a b/1.jpg", "c_d/1.jpg")
+    assert read_labelled(data).classes == ("a b", "a_b", "c d")
 
 
 def test_a_path_that_no_file_can_have_costs_its_row_only(tmp_path: Path) -> None:
     make_photos(tmp_path, "1.jpg")
     table = tmp_path / "labels.csv"
     table.write_text(f"path,label\n{'a' * 300}.jpg,dog\n1.jpg,cat\n")
-    assert read_labelled(table).classes == ("cat",)
+    labelled = read_labelled(table)
+    assert (len(labelled), len(labelled.skipped)) == (1, 1)
 
 
 def test_a_table_with_nothing_usable(tmp_path: Path) -> None:

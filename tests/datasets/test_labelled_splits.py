@@ -127,6 +127,22 @@ def test_an_unknown_split_is_named(tmp_path: Path) -> None:
         read_labelled_splits(tmp_path / "data.csv")
 
 
+def test_a_fold_number_or_a_part_of_the_body_is_a_column_like_any_other(tmp_path: Path) -> None:
+    make_photos(tmp_path, "1.jpg", "2.jpg")
+    table = tmp_path / "data.csv"
+    table.write_text("path,label,fold\n1.jpg,cat,0\n2.jpg,dog,1\n")
+    assert read_labelled_splits(table).part.tolist() == ["train", "train"]
+    table.write_text("path,label,fold\n1.jpg,cat,train\n2.jpg,dog,Test\n")
+    assert read_labelled_splits(table).part.tolist() == ["train", "test"]
+    table.write_text("path,label,fold,part,subset\n1.jpg,cat,0,knee,train\n2.jpg,dog,1,hip,val\n")
+    assert read_labelled_splits(table).part.tolist() == ["train", "val"]
+    with pytest.raises(DatasetError, match=r"1\.jpg into the split '0'"):
+        read_labelled_splits(table, split_column="fold")
+    table.write_text("path,label,fold\n1.jpg,cat,train\n2.jpg,dog,tset\n")
+    with pytest.raises(DatasetError, match=r"2\.jpg into the split 'tset'"):
+        read_labelled_splits(table)
+
+
 @pytest.mark.parametrize(
     ("expression", "groups"),
     [

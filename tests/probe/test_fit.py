@@ -221,6 +221,39 @@ def test_a_file_under_two_labels_is_left_out_by_name(tmp_path: Path, cache: Vect
     assert result.figures.scores.images == 29
 
 
+def test_a_class_of_a_table_without_readable_files_is_refused_by_name(
+    tmp_path: Path, cache: VectorCache
+) -> None:
+    photos = sorted(make_photos(tmp_path / "data", 8).rglob("*.png"))
+    rows = [f"{photo.relative_to(tmp_path)},{photo.parent.name}" for photo in photos]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["path,label", *rows, "gone.png,rock"]), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"1 of 4 classes .* no readable image .*: rock"):
+        run(table, cache)
+
+
+def test_classes_of_nearly_one_name_are_kept_apart_with_a_warning(
+    tmp_path: Path, cache: VectorCache
+) -> None:
+    data = make_photos(tmp_path / "data", 8)
+    (data / "sea").rename(data / "Apple")
+    result = run(data, cache).result
+    assert result.classes == ("Apple", "apple", "leaf")
+    (warning,) = result.warnings
+    assert "'Apple' and 'apple' of data differ by their spelling alone" in warning
+
+
+def test_a_part_without_a_class_is_named_once(tmp_path: Path, cache: VectorCache) -> None:
+    data = tmp_path / "split"
+    make_photos(data / "train", 15, spread=45)
+    make_photos(data / "val", {"apple": 12, "leaf": 12}, seed=1, spread=45)
+    make_photos(data / "test", {"sea": 10}, seed=2, spread=45)
+    val, test = run(data, cache).result.warnings
+    assert val.startswith("the val part has no image of sea: ")
+    assert test.startswith("the test part has no image of apple, leaf: ")
+    assert "macro F1 is the mean over classes that are in it or were answered" in test
+
+
 def test_a_table_without_its_columns_is_refused(tmp_path: Path, cache: VectorCache) -> None:
     table = tmp_path / "photos.csv"
     table.write_text("a,b\n1,2\n", encoding="utf-8")
@@ -235,6 +268,7 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path, cache: VectorCac
         ({"rivals": ("forest",)}, "head is 'forest'"),
         ({"preset": "robust"}, "the preset robust is one of the mlp head"),
         ({"overrides": ("epochs=3",)}, "unknown key epochs"),
+        ({"mlp_overrides": ("epochs=3",)}, r"mlp\.epochs=3 has no effect without an MLP"),
         ({"views": "upside-down"}, "no views are called"),
         ({"alpha": 0.0}, "alpha is 0.0"),
         ({"target_error": 1.0}, "target_error is 1.0"),

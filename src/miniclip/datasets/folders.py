@@ -7,6 +7,7 @@ such as `n01440764<TAB>tench` for ImageNet.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ def read_labelled(
     `folder=name`, `folder: name` or `folder,name` a line; it has to name every class there is, and
     may name more. Or a plain list of as many names as there are classes, in the order of the
     folders' names (numbers count as numbers), or of these names themselves in any order. '#' starts
-    a comment line. Without it underscores become spaces. Classes of one name are one class.
+    a comment line. Without it underscores become spaces, unless two classes were then
+    called alike. Classes of one name are one class.
     Paths in a table are relative to its folder; image_column, label_column: for a table whose
     columns have unusual names. Raises DatasetError when nothing usable is found, ConfigError when
     `labels` cannot be read.
@@ -126,25 +128,33 @@ def _class_folders(root: Path) -> list[Path]:
 
 def _read_table(table: Path, labels: Path | None, columns: Columns) -> LabelledImages:
     skipped: list[Skipped] = []
-    label_of: dict[str, str] = {}
+    said: dict[str, dict[str, str]] = {}  # image -> label -> where
     for row in read_table(table, columns):
+        label = "" if isinstance(row, Skipped) else row.caption.strip()
         if isinstance(row, Skipped):
             skipped.append(row)
-        elif not row.image or not row.caption.strip():
+        elif not row.image or not label:
             skipped.append(Skipped(row.where, "no path or no label"))
-        elif row.image in label_of:
+        elif label in said.setdefault(row.image, {}):
             skipped.append(Skipped(row.where, f"{row.image} is listed before; counted once"))
-        elif not os.path.isfile(table.parent / row.image):
-            skipped.append(Skipped(row.image, f"no such image file in {table.parent}"))
         else:
-            label_of[row.image] = row.caption.strip()
+            said[row.image][label] = row.where
+    label_of: dict[str, str] = {}
+    for image, labels_of in said.items():
+        if len(labels_of) > 1:
+            rows = ", ".join(f"{label} ({where})" for label, where in labels_of.items())
+            skipped.append(Skipped(image, f"the same file stands under two labels: {rows}"))
+        elif not os.path.isfile(table.parent / image):
+            skipped.append(Skipped(image, f"no such image file in {table.parent}"))
+        else:
+            label_of[image] = next(iter(labels_of))
     if not label_of:
         first = f", first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
         raise DatasetError(
             f"nothing usable in {table} ({len(skipped)} rows skipped{first}); "
             "paths are relative to the folder of the table"
         )
-    keys = sorted(set(label_of.values()))
+    keys = sorted({label for labels_of in said.values() for label in labels_of})
     classes, class_of = class_names(keys, labels)
     number_of = dict(zip(keys, class_of.tolist(), strict=True))
     return LabelledImages(
@@ -161,10 +171,16 @@ def class_names(keys: list[str], labels: Path | None) -> tuple[tuple[str, ...], 
 
     keys: folders or labels, sorted. labels: as for `read_labelled`, whose errors these are.
     """
-    names = _read_names(labels, keys) if labels else {key: key.replace("_", " ") for key in keys}
+    names = _read_names(labels, keys) if labels else _plain_names(keys)
     number_of: dict[str, int] = {}
     numbers = [number_of.setdefault(names[key], len(number_of)) for key in keys]
     return tuple(number_of), np.array(numbers, dtype=np.int64)
+
+
+def _plain_names(keys: list[str]) -> dict[str, str]:
+    """With spaces for underscores, but for keys that would then be called alike."""
+    spaced = Counter(key.replace("_", " ") for key in keys)
+    return {key: name if spaced[name := key.replace("_", " ")] == 1 else key for key in keys}
 
 
 def _read_names(labels: Path, keys: list[str]) -> Mapping[str, str]:

@@ -143,7 +143,7 @@ def _with_columns(
     """Add the columns group and split of a table that has them."""
     splits = _all_train(labelled)
     names = [source.name for source in labelled.sources]
-    cells = _column(table, Columns(image_column, split_column, _SPLIT_KEYS), split_column)
+    cells = _split_cells(table, image_column, split_column)
     if cells is not None:
         parts = [cells.get(name, "") for name in names]
         for name, part in zip(names, parts, strict=True):
@@ -154,6 +154,24 @@ def _with_columns(
         splits = replace(splits, part=np.array([PART_OF_NAME[part.lower()] for part in parts]))
     cells = _column(table, Columns(image_column, group_column, _GROUP_KEYS), group_column)
     return splits if cells is None else _grouped(splits, [cells.get(name, "") for name in names])
+
+
+def _split_cells(
+    table: Path, image_column: str | None, split_column: str | None
+) -> dict[str, str] | None:
+    """Cells that say which part an image is of; None when the table does not say.
+
+    A column by one of the looser names that names no part at all, such as the number of a fold or
+    a part of the body, is a column like any other.
+    """
+    if split_column is not None:
+        return _column(table, Columns(image_column, split_column), split_column)
+    for key in _SPLIT_KEYS:
+        cells = _column(table, Columns(image_column, None, (key,)), None)
+        says = cells and any(cell.lower() in PART_OF_NAME for cell in cells.values())
+        if cells is not None and (says or key == _SPLIT_KEYS[0]):
+            return cells
+    return None
 
 
 def _column(table: Path, columns: Columns, asked_for: str | None) -> dict[str, str] | None:
