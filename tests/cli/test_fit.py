@@ -90,6 +90,8 @@ def test_fit_refuses_a_place_that_is_taken_before_any_work(cli: Cli, data: Path)
     [
         (("--head", "forest"), "head is 'forest'"),
         (("--set", "depth=3"), "unknown key depth"),
+        (("--set", "mlp.epochs=3"), "mlp.epochs=3 has no effect without an MLP"),
+        (("--set", "finetune.epochs=3"), "finetune.epochs=3 has no effect without --unfreeze"),
         (("--views", "sideways"), "no views are called 'sideways'"),
         (("--target-error", "0"), "target_error is 0"),
         (("--group-regex", "(ship)"), "matches none of"),

@@ -62,10 +62,16 @@ def fit(
     """
     from miniclip.bundle import Bundle
     from miniclip.datasets.labelled_splits import read_labelled_splits
+    from miniclip.errors import ConfigError
     from miniclip.probe.fit_settings import FitSettings
     from miniclip.probe.model import refuse_place
 
     said = _by_prefix(overrides or [])
+    if said["finetune."] and unfreeze is None:
+        raise ConfigError(
+            f"the setting finetune.{said['finetune.'][0]} has no effect without --unfreeze; give "
+            "a number of blocks, all, or none with it"
+        )
     settings = FitSettings(
         head=head,
         overrides=(*said[""], *said["mlp."]) if head == "mlp" else said[""],

@@ -43,6 +43,11 @@ class FitSettings:
         named_views(self.views)
         for choice in (self.choice, *map(HeadChoice, self.rivals)):
             choice.check()
+        if self.mlp_overrides and not self.compare_presets:
+            raise ConfigError(
+                f"the setting mlp.{self.mlp_overrides[0]} has no effect without an MLP that takes "
+                "it; give --head mlp or --compare-presets with it"
+            )
         if not 0 < self.alpha < 1:
             raise ConfigError(f"alpha is {self.alpha}; give a share above 0 and below 1")
         if not 0 < self.target_error < 1:
