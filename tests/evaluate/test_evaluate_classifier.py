@@ -125,9 +125,9 @@ def test_both_figures_stand_side_by_side(
     assert said["with_repeats"]["macro_f1"]["interval"]
     assert said["with_repeats"]["accuracy"] != said["accuracy"]
     assert "20 of 200 images are repeats of training images (10 byte copies, 10 near" in str(result)
-    assert f"with the repeats: {'accuracy':<28} {result.with_repeats.scores.accuracy}" in (
-        str(result) if result.with_repeats else ""
-    )
+    assert result.with_repeats is not None
+    accuracy = result.with_repeats.scores.accuracy
+    assert f"with the repeats: {'accuracy':<28} {accuracy}" in str(result)
 
 
 def test_repeats_are_never_drawn_to_recalibrate(
