@@ -62,16 +62,10 @@ def fit(
     """
     from miniclip.bundle import Bundle
     from miniclip.datasets.labelled_splits import read_labelled_splits
-    from miniclip.errors import ConfigError
     from miniclip.probe.fit_settings import FitSettings
     from miniclip.probe.model import refuse_place
 
-    said = _by_prefix(overrides or [])
-    if said["finetune."] and unfreeze is None:
-        raise ConfigError(
-            f"the setting finetune.{said['finetune.'][0]} has no effect without --unfreeze; give "
-            "a number of blocks, all, or none with it"
-        )
+    said = _by_prefix(overrides or [], unfreeze)
     settings = FitSettings(
         head=head,
         overrides=(*said[""], *said["mlp."]) if head == "mlp" else said[""],
@@ -221,11 +215,18 @@ def _words(options_given: Mapping[str, str | None], tuning: Sequence[str]) -> li
     return words + [word for text in tuning for word in ("--set", f"finetune.{text}")]
 
 
-def _by_prefix(overrides: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Sort settings by what they are for, their prefix taken off."""
+def _by_prefix(overrides: Sequence[str], unfreeze: str | None) -> dict[str, tuple[str, ...]]:
+    """Sort settings by what they are for, their prefix taken off; refuse those of no use."""
+    from miniclip.errors import ConfigError
+
     found: dict[str, tuple[str, ...]] = dict.fromkeys(_PREFIXES, ())
     for text in overrides:
         prefix = next(prefix for prefix in _PREFIXES if text.startswith(prefix))
+        if prefix == "finetune." and unfreeze is None:
+            raise ConfigError(
+                f"the setting {text} has no effect without --unfreeze; give a number of blocks, "
+                "all, or none with it"
+            )
         found[prefix] += (text.removeprefix(prefix),)
     return found
 
