@@ -108,7 +108,7 @@ def immich(checkpoint: Path, directory: Path) -> Path:
         directory / "config.json",
         {
             "embed_dim": model.config.projection_dim,
-            "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 64, "patch_size": 8},
+            "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 128, "patch_size": 8},
             "text_cfg": {"context_length": CONTEXT, "vocab_size": rows, "layers": 2},
         },
     )

@@ -25,8 +25,8 @@ CORPUS = [
     "< > ? the quick brown fox jumps over the lazy dog 0 1 2 3 4 5 6 7 8 9",
 ]
 TOWER: Mapping[str, Any] = {
-    "hidden_size": 64,
-    "num_attention_heads": 1,
+    "hidden_size": 128,
+    "num_attention_heads": 2,
     "num_hidden_layers": 2,
     "intermediate_size": 96,
 }
@@ -66,7 +66,7 @@ def clip() -> Iterable[Any]:
 def siglip() -> Iterable[Any]:
     """SentencePiece without punctuation, no mask, a bias; squashed pixels."""
     tokenizer = siglip_tokenizer()
-    text = {**TOWER, "vocab_size": tokenizer.vocab_size, "projection_size": 64}
+    text = {**TOWER, "vocab_size": tokenizer.vocab_size, "projection_size": 128}
     model = transformers.SiglipModel(
         transformers.SiglipConfig(text_config=text, vision_config=dict(VISION))
     )
@@ -78,7 +78,7 @@ def siglip() -> Iterable[Any]:
 def siglip_of_second_kind() -> Iterable[Any]:
     """Make SigLIP 2 at a fixed size: the first SigLIP with a BPE that falls back to bytes."""
     tokenizer = gemma_tokenizer()
-    text = {**TOWER, "vocab_size": len(tokenizer), "projection_size": 64}
+    text = {**TOWER, "vocab_size": len(tokenizer), "projection_size": 128}
     model = transformers.SiglipModel(
         transformers.SiglipConfig(text_config=text, vision_config=dict(VISION))
     )
@@ -89,7 +89,7 @@ def siglip_of_second_kind() -> Iterable[Any]:
 def siglip2() -> Iterable[Any]:
     """Make a SigLIP 2 that keeps the shape of its pictures."""
     tokenizer = gemma_tokenizer()
-    text = {**TOWER, "vocab_size": len(tokenizer), "projection_size": 64}
+    text = {**TOWER, "vocab_size": len(tokenizer), "projection_size": 128}
     vision = {**TOWER, "patch_size": 8, "num_patches": 16}
     model = transformers.Siglip2Model(
         transformers.Siglip2Config(text_config=text, vision_config=vision)
@@ -125,6 +125,20 @@ def dual_encoder() -> Iterable[Any]:
         )
     )
     return model, transformers.ViTImageProcessorPil(size=SQUARE), tokenizer
+
+
+def clip_beside_bert() -> Iterable[Any]:
+    """Join the vision tower of a CLIP and a BERT, as clip-italian does."""
+    tokenizer = bert_tokenizer()
+    text = transformers.BertConfig(**TOWER, vocab_size=len(tokenizer), max_position_embeddings=96)
+    model = transformers.VisionTextDualEncoderModel(
+        transformers.VisionTextDualEncoderConfig(
+            vision_config=transformers.CLIPVisionConfig(**VISION).to_dict(),
+            text_config=text.to_dict(),
+            projection_dim=48,
+        )
+    )
+    return model, transformers.CLIPImageProcessorPil(**CLIP_PIXELS), tokenizer
 
 
 def vit() -> Iterable[Any]:
@@ -181,6 +195,7 @@ BUILDERS = {
     "siglip2": siglip2,
     "chinese_clip": chinese_clip,
     "vision-text-dual-encoder": dual_encoder,
+    "clip-beside-bert": clip_beside_bert,
     "vit": vit,
     "dinov2": dinov2,
     "resnet": resnet,

@@ -99,7 +99,7 @@ def test_a_checkpoint_is_converted(cli: Cli, tmp_path: Path) -> None:
 
     assert (pulled["name"], pulled["layout"]) == ("my-clip", "checkpoint")
     assert pulled["weights"] == {"image": "float16", "text": "float16"}
-    assert (pulled["feature_dim"], pulled["licence"]) == (64, "MIT")
+    assert (pulled["feature_dim"], pulled["licence"]) == (128, "MIT")
     refused = cli("pull", source, "--logit-scale", 3)
     assert refused.code == 1
     assert "a checkpoint holds its own" in refused.err

@@ -27,7 +27,7 @@ from tests.hub_checkpoints import checkpoint
 pytestmark = pytest.mark.train
 __all__ = ["cli"]  # a fixture, borrowed
 
-WIDTH, PROJECTED = 64, 48  # of the tiny CLIP of tests/hub_checkpoints.py: features, embedding
+WIDTH, PROJECTED = 128, 48  # of the tiny CLIP of tests/hub_checkpoints.py: features, embedding
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,7 +106,7 @@ def test_graphs_of_transformers_js_give_the_vectors_of_the_library(
     bundle = pull_js(js_of(kind), tmp_path / "bundle")
 
     assert_same(encode_probes(OnnxEncoder.open(bundle)), original.original.encode_probes())
-    assert bundle.manifest.feature_dim == 64
+    assert bundle.manifest.feature_dim == 128
     assert bundle.manifest.image == original.image_spec
     assert bundle.manifest.logit_scale == pytest.approx(original.logit_scale, rel=1e-5)
     assert bundle.manifest.logit_bias == pytest.approx(original.logit_bias, abs=1e-4)
@@ -121,7 +122,7 @@ def test_graphs_of_immich_give_the_vectors_of_the_library(
     bundle = pull_immich(immich_clip, tmp_path / "bundle")
 
     assert_same(encode_probes(OnnxEncoder.open(bundle)), original)
-    assert bundle.manifest.feature_dim == 64
+    assert bundle.manifest.feature_dim == 128
     assert bundle.manifest.logit_scale == SCALE
     text = bundle.manifest.text
     assert text is not None
@@ -161,6 +162,8 @@ def test_graphs_of_immich_give_the_vectors_of_the_library(
         ("tokenizer_config.json", {"add_eos_token": False}, "add_eos_token = False"),
         ("tokenizer.json", {"post_processor": None}, "turns an empty text into"),
         ("tokenizer.json", {"model": None}, "no readable tokenizer"),
+        ("tokenizer.json", {"normalizer": None}, "check its normalizer"),
+        ("tokenizer.json", {"pre_tokenizer": None}, "check its pre_tokenizer"),
     ],
 )
 def test_an_altered_key_of_transformers_js_is_refused_by_name(
@@ -176,6 +179,19 @@ def test_an_altered_key_of_transformers_js_is_refused_by_name(
     with pytest.raises(BundleError, match=named):
         pull_js(directory, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("end_of_word_suffix", ""), ("merges", []), ("merges", None)]
+)
+def test_a_vocabulary_that_is_not_put_to_use_is_refused(
+    part: str, value: Any, js_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    directory = shutil.copytree(js_of("clip"), tmp_path / "altered")
+    model = json.loads((directory / "tokenizer.json").read_text())["model"]
+    edit_json(directory / "tokenizer.json", model={**model, part: value})
+    with pytest.raises(BundleError, match=rf"check its model\.{part}|no readable tokenizer"):
+        pull_js(directory, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +224,9 @@ def test_an_altered_key_of_transformers_js_is_refused_by_name(
         ("visual/preprocess_cfg.json", {"std": [0.5, 0.5, 0.5]}, "accept std"),
         ("visual/preprocess_cfg.json", {"mode": "BGR"}, "mode = 'BGR'"),
         ("visual/preprocess_cfg.json", {"size": [32, 48]}, r"size = \[32, 48\]"),
+        ("visual/preprocess_cfg.json", {"resize_mode": "squash"}, "accept resize_mode"),
         ("textual/tokenizer_config.json", {"pad_token": None}, "does not say 'pad_token'"),
+        ("textual/tokenizer.json", {"normalizer": None}, "check its normalizer"),
     ],
 )
 def test_an_altered_key_of_immich_is_refused_by_name(
@@ -294,7 +312,7 @@ def test_int8_graphs_are_taken_as_they_are(
     bundle = bundle_of(model, tmp_path / "bundle", LABEL)
 
     assert bundle.manifest.weights == {"image": "int8", "text": "int8"}
-    assert bundle.manifest.feature_dim == 64
+    assert bundle.manifest.feature_dim == 128
     original = read_checkpoint(checkpoint_of("clip")).original.encode_probes()
     found = encode_probes(OnnxEncoder.open(bundle))
     assert least_cosine(found.images, original.images) > 0.95
@@ -351,7 +369,7 @@ def test_a_tower_of_another_model_is_refused(js_of: Callable[[str], Path], tmp_p
     model = read_transformers_js(directory, names_of(directory), "float32")
     siglip = js_of("siglip-2-fixed")
     other = read_transformers_js(siglip, names_of(siglip), "float32")
-    with pytest.raises(BundleError, match=r"gives 48 numbers, but .* gives 64"):
+    with pytest.raises(BundleError, match=r"gives 48 numbers, but .* gives 128"):
         bundle_of(replace(model, text=other.text, texts=other.texts), tmp_path / "bundle", LABEL)
 
 

@@ -106,7 +106,8 @@ def _demands(words: Document, text: ForeignTower) -> Demands:
     if found := text.table_rows():
         rows[text.where] = found
     pads: Padding = "max"
-    return Demands(pads, lengths, exact=True, ends=None, rows=rows)
+    of_clip = not words.says("hf_tokenizer_name")
+    return Demands(pads, lengths, exact=True, ends=None, rows=rows, of_clip=of_clip)
 
 
 def _cleaning(words: Document) -> str:

@@ -6,6 +6,7 @@ refused by name. It knows no graph, but what a graph says about tokens is handed
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,8 @@ class Demands:
 
     pads: as `TextSpec.pad`; lengths: context lengths by who says so; exact: whether they must all
     be equal, or the least counts; ends: keys of the special tokens around every text, None where
-    nobody says; rows: sizes
-    of the vocabulary by who says so.
+    nobody says; rows: sizes of the vocabulary by who says so; of_clip: whether words become tokens
+    as OpenAI's CLIP makes them, if by a BPE.
     """
 
     pads: Padding
@@ -47,6 +48,7 @@ class Demands:
     exact: bool
     ends: Sequence[str] | None
     rows: Mapping[str, int]
+    of_clip: bool = False
 
 
 def read_texts(
@@ -64,6 +66,8 @@ def read_texts(
     _check_ends(core, config, demands.ends)
     if "do_lower_case" not in accept:
         _check_case(core, config)
+    if demands.of_clip:
+        _check_words_of_clip(core, accept)
     _check_rows(core, demands.rows)
     spec = TextSpec(_context_length(demands), pad=demands.pads, pad_id=pad_id)
     if clean is not None:
@@ -71,6 +75,13 @@ def read_texts(
     core.no_padding()
     core.no_truncation()
     return Texts(core.to_str().encode(), spec)
+
+
+def tokenizer_class(directory: Path) -> str:
+    """Return the name that tokenizer_config.json gives, without "Fast"; "" where nobody says."""
+    path = directory / CONFIG_FILE
+    found = Document.read(path).values.get("tokenizer_class") if path.is_file() else ""
+    return str(found or "").removesuffix("Fast")
 
 
 def stated_length(config: Document) -> dict[str, int]:
@@ -128,6 +139,28 @@ def _check_case(core: tokenizers.Tokenizer, config: Document) -> None:
                 f"{TOKENIZER_FILE} {'lowers' if lowers else 'keeps'} capitals; correct the one "
                 "that is wrong"
             )
+
+
+def _check_words_of_clip(core: tokenizers.Tokenizer, accept: Collection[str]) -> None:
+    """Refuse a BPE that does not treat words as all models of the kind do: no other file tells."""
+    model = json.loads(core.to_str())["model"]
+    if model["type"] != "BPE":
+        return
+
+    def ids(text: str) -> list[int]:
+        return core.encode(text, add_special_tokens=False).ids
+
+    holds = {
+        "normalizer": "do_lower_case" in accept or ids("A DOG") == ids("a dog"),
+        "pre_tokenizer": ids("a dog") == ids("a") + ids("dog"),
+        "model.end_of_word_suffix": model["end_of_word_suffix"] == "</w>",
+        "model.merges": bool(model["merges"]),
+    }
+    for part in (part for part, as_usual in holds.items() if not as_usual):
+        raise BundleError(
+            f"{TOKENIZER_FILE} makes other tokens than published models of the kind, which lower "
+            f"capitals and take each word by itself; check its {part}"
+        )
 
 
 def _check_rows(core: tokenizers.Tokenizer, rows: Mapping[str, int]) -> None:

@@ -18,7 +18,13 @@ from miniclip.pull.image_specs import image_spec_from, read_preprocessor
 from miniclip.pull.layouts import Precision, combined_files, graph_files, safetensors
 from miniclip.pull.logits import Logits, logits_of_checkpoint, logits_of_graph, settle_logits
 from miniclip.pull.ready_made import ReadyMade
-from miniclip.pull.text_files import CONFIG_FILE, Demands, read_texts, stated_length
+from miniclip.pull.text_files import (
+    CONFIG_FILE,
+    Demands,
+    read_texts,
+    stated_length,
+    tokenizer_class,
+)
 from miniclip.pull.usual_pixels import check_pixels
 from miniclip.tokenizer import Padding
 
@@ -85,7 +91,8 @@ def read_transformers_js(
             raise config.part("miniclip").foreign("image", f"what {preprocessor.where} says")
     else:
         vision = config.part("vision_config").values.get("model_type", kind)
-        check_pixels(str(vision), spec, preprocessor, accept)
+        own = tokenizer_class(directory)
+        check_pixels(str(vision), spec, preprocessor, accept, tokenizer=own)
     return ReadyMade(
         image=ForeignTower.cut(image_file, images),
         text=text,
@@ -110,7 +117,7 @@ def _demands(directory: Path, config: Document, family: _Family, text: ForeignTo
         rows[text.where] = found
     exact = family.causal or family.pads == "max" or text.length is not None
     pads: Padding = "max" if text.length else family.pads
-    return Demands(pads, lengths, exact, family.ends, rows)
+    return Demands(pads, lengths, exact, family.ends, rows, of_clip=family.causal)
 
 
 def _check_side(config: Document, spec: ImageSpec) -> None:

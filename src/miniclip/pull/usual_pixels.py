@@ -36,19 +36,34 @@ _RESAMPLE = {
     **{"clip": (3,), "chinese_clip": (3,), "siglip": (2, 3), "siglip2": (2,), "vit": (2,)},
     **{"swin": (3,), "deit": (3,), "dinov2": (3,), "resnet": (3,), "convnext": (3,)},
 }
-_RESIZE = {"clip": ("shortest",), "siglip": ("squash",)}
+_RESAMPLE_BESIDE = {  # SigLIP of the first kind and of the second, which call themselves alike
+    **{"SiglipTokenizer": (3,), "Siglip2Tokenizer": (2,), "GemmaTokenizer": (2,)}
+}
+_RESIZE = {
+    **{"clip": ("shortest",), "siglip": ("squash",)},
+    **{"dinov2": ("shortest",), "dinov2_with_registers": ("shortest",)},
+}
 _CUTS = (1.0, 0.95, 0.9, 0.875)  # the share of the shortest edge that image models keep
+_CUT_BY_FRACTION = dict.fromkeys(("resnet", "regnet", "convnext", "convnextv2"), (0.875,))
 
 
 def check_pixels(
-    kind: str, spec: ImageSpec, preprocessor: Document, accept: Collection[str]
+    kind: str,
+    spec: ImageSpec,
+    preprocessor: Document,
+    accept: Collection[str],
+    *,
+    tokenizer: str = "",
 ) -> None:
     """Refuse pixels that no published model of the kind was trained on.
 
-    kind: the `model_type` of the image tower.
+    kind: the `model_type` of the image tower. tokenizer: the class of the texts' one.
     """
     kind = kind.removesuffix("_vision_model")
-    check_value(preprocessor, "resample", _RESAMPLE.get(kind, (2, 3)), accept)
+    kernels = _RESAMPLE.get(kind, (2, 3))
+    if kind == "siglip":
+        kernels = _RESAMPLE_BESIDE.get(tokenizer, kernels)
+    check_value(preprocessor, "resample", kernels, accept)
     check_value(preprocessor, "do_normalize", (True,), accept)
     colours = _COLOURS_OF.get(kind, COLOURS)
     if not (
@@ -63,8 +78,10 @@ def check_pixels(
     if kind in ANY_SIZE and spec.side not in _USUAL_SIDES and "size" not in accept:
         raise unusual(preprocessor, "size", "multiples of 14 and 16 are usual")
     cuts = (1.0,) if kind in _COLOURS_OF else _CUTS
-    edges = {int(spec.side / cut) for cut in cuts}
     key = "crop_pct" if preprocessor.says("crop_pct") else "size"
+    if key == "crop_pct" and spec.resize == "shortest":
+        cuts = _CUT_BY_FRACTION.get(kind, cuts)
+    edges = {int(spec.side / cut) for cut in cuts}
     if spec.resize_side not in edges and key not in accept:
         raise unusual(preprocessor, key, f"with side {spec.side}, {either(sorted(edges))}")
 
@@ -78,8 +95,9 @@ def check_pixels_of_open_clip(spec: ImageSpec, config: Document, accept: Collect
             wrong = "std" if spec.mean in [mean for mean, _ in COLOURS] else "mean"
             pairs = either(f"mean {mean} with std {std}" for mean, std in COLOURS)
             raise unusual(config, wrong, pairs)
-        if known == [_HALF] and spec.resize != "squash" and "resize_mode" not in accept:
-            raise unusual(config, "resize_mode", "squash is the usual rule with this mean")
+        rule = {_HALF: "squash", _OPENAI: "shortest"}.get(known[0], spec.resize)
+        if spec.resize != rule and "resize_mode" not in accept:
+            raise unusual(config, "resize_mode", f"{rule} is the usual rule with this mean")
 
 
 def check_value(

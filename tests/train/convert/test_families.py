@@ -21,7 +21,7 @@ from tests.hub_checkpoints import BUILDERS, checkpoint
 pytestmark = pytest.mark.train
 
 TWO_TOWERS = ["clip", "siglip", "siglip-2-fixed", "siglip2", "chinese_clip"]
-TWO_TOWERS += ["vision-text-dual-encoder"]
+TWO_TOWERS += ["vision-text-dual-encoder", "clip-beside-bert"]
 IMAGES_ALONE = sorted(set(BUILDERS) - set(TWO_TOWERS))
 
 
@@ -123,7 +123,7 @@ def test_a_model_of_images_alone_gives_the_librarys_features(pair: tuple[Path, B
 @pytest.mark.parametrize("pair", ["clip"], indirect=True)
 def test_clip_has_features_before_its_projection(pair: tuple[Path, Bundle]) -> None:
     source, bundle = pair
-    assert (bundle.manifest.feature_dim, bundle.manifest.embedding_dim) == (64, 48)
+    assert (bundle.manifest.feature_dim, bundle.manifest.embedding_dim) == (128, 48)
     model = transformers.CLIPModel.from_pretrained(source).eval()
     encoder = OnnxEncoder.open(bundle)
     pixels = preprocess(probe_photos()[0], encoder.image_spec)[None]

@@ -114,7 +114,7 @@ def test_the_bundle_gives_the_vectors_of_the_library(
 
     manifest = bundle.manifest
     assert manifest.image.crop == "round"
-    assert manifest.feature_dim == 64
+    assert manifest.feature_dim == 128
     assert manifest.logit_scale == pytest.approx(np.exp(3.0))
     assert manifest.provenance["source"] == "owner/mine"
     assert manifest.parity.image_cosine_min > 0.99999

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+import transformers
 from numpy.typing import NDArray
 
 from miniclip.errors import BundleError, ConfigError, MiniClipError
@@ -170,7 +171,27 @@ class Case(NamedTuple):
             {"is_decoder": True},
             "is_decoder = True",
         ),
+        Case("siglip", FILES[1], (), {"resample": 2}, "accept resample"),
+        Case("siglip-2-fixed", FILES[1], (), {"resample": 3}, "accept resample"),
+        Case("siglip2", FILES[2], (), {"pad_token": "<mask>"}, "accept pad_token"),
+        Case(
+            "chinese_clip",
+            FILES[2],
+            (),
+            {"model_input_names": ["input_ids"]},
+            "accept model_input_names",
+        ),
+        Case(
+            "clip-beside-bert",
+            FILES[0],
+            ("vision_config",),
+            {"hidden_act": "gelu"},
+            "accept hidden_act",
+        ),
         Case("resnet", FILES[1], (), {"crop_pct": 0.7}, "crop_pct = 0.7"),
+        Case("resnet", FILES[1], (), {"crop_pct": 0.95}, "accept crop_pct"),
+        Case("convnext", FILES[1], (), {"crop_pct": 1.0}, "accept crop_pct"),
+        Case("dinov2", FILES[1], (), {"size": {"height": 36, "width": 36}}, "accept size"),
         Case("dinov2", FILES[0], (), {"use_swiglu_ffn": True}, "check .*use_swiglu_ffn"),
         Case("swin", FILES[0], (), {"window_size": 5}, "check .*window_size"),
         Case("deit", FILES[1], (), {"do_center_crop": False}, "do_center_crop .* side 36"),
@@ -202,6 +223,23 @@ def test_whoever_knows_better_accepts_a_key_by_name(
         read_checkpoint(sources("clip"))
     found = read_checkpoint(sources("clip"), accept=["image_mean"])
     assert found.image_spec.mean == (0.4, 0.5, 0.6)
+
+
+def test_heads_of_a_tower_too_narrow_to_be_published_are_believed_and_recorded(
+    tmp_path: Path,
+) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=32,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        intermediate_size=48,
+        image_size=32,
+        patch_size=8,
+    )
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    size = {"height": 32, "width": 32}
+    transformers.ViTImageProcessorPil(size=size).save_pretrained(tmp_path)
+    assert read_checkpoint(tmp_path).assumed == ("config.json: num_attention_heads = 4",)
 
 
 def test_towers_of_one_family_have_one_activation(

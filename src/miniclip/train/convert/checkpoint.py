@@ -19,6 +19,7 @@ from miniclip.preprocess import ImageSpec
 from miniclip.pull.documents import Document
 from miniclip.pull.image_specs import image_spec_from, read_preprocessor
 from miniclip.pull.probes import PROBE_SENTENCES
+from miniclip.pull.text_files import tokenizer_class
 from miniclip.pull.usual_pixels import check_pixels
 from miniclip.train.convert.families import FAMILIES, Family, FeatureHalf, ImageHalf, TextHalf
 from miniclip.train.convert.naflex import NaflexHalf
@@ -68,7 +69,8 @@ def read_checkpoint(directory: Path, *, accept: Collection[str] = ()) -> Checkpo
     preprocessor = read_preprocessor(directory)
     spec = image_spec_from(preprocessor)
     vision = config.part("vision_config") if kind in FAMILIES else config
-    check_pixels(str(vision.values.get("model_type", kind)), spec, preprocessor, accept)
+    tower = str(vision.values.get("model_type", kind))
+    check_pixels(tower, spec, preprocessor, accept, tokenizer=tokenizer_class(directory))
     if kind in FAMILIES:
         return _two_towers(directory, kind, config, spec, accept)
     if kind not in CONFIG_MAPPING:
@@ -84,8 +86,8 @@ def _two_towers(
     text, vision = (_part(config, key, accept) for key in ("text_config", "vision_config"))
     meant = load_config(directory)
     assumed = (
-        *check_tower(text, meant.text_config, spec, accept),
-        *check_tower(vision, meant.vision_config, spec, accept),
+        *check_tower(text, meant.text_config, spec, accept, has_twin=family.alike),
+        *check_tower(vision, meant.vision_config, spec, accept, has_twin=family.alike),
     )
     if family.alike:
         check_alike(text, vision, accept)

@@ -16,6 +16,7 @@ from miniclip.bundle import TOKENIZER_FILE
 from miniclip.errors import BundleError
 from miniclip.pull.documents import Document
 from miniclip.pull.probes import PROBE_SENTENCES
+from miniclip.pull.usual_pixels import unusual
 from miniclip.tokenizer import TextSpec, Tokenizer
 from miniclip.train.convert.families import Family
 from miniclip.train.convert.original import Original
@@ -28,6 +29,7 @@ _CHANGES = (  # keys of it by which the library alters what tokenizer.json says
     *("bos_token", "eos_token", "unk_token", "cls_token", "sep_token", "added_tokens_decoder"),
 )
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+_PADS = {"SiglipTokenizer": "</s>", "Siglip2Tokenizer": "<pad>"}
 _NO_LIMIT = 1_000_000  # tokenizers without one say 10^30
 
 
@@ -54,10 +56,9 @@ def read_texts(
     config = Document.read(directory / CONFIG_FILE)
     if family.pads == "max":
         config.need("model_input_names")
+    _check_padding(family, tokenizer, config, accept)
     if not {"input_ids"} <= set(tokenizer.model_input_names) <= _INPUTS:
         raise config.foreign("model_input_names", f"input_ids and others of {sorted(_INPUTS)}")
-    if tokenizer.padding_side != "right" or tokenizer.truncation_side != "right":
-        raise config.foreign("padding_side", "'right', and truncation_side 'right'")
     _check_vocabulary(tokenizer, text_config, accept)
     _check_special_ids(family, tokenizer, config, text_config, accept)
     core = _core(directory, tokenizer, config, accept)
@@ -70,6 +71,21 @@ def read_texts(
     return Texts(
         core.to_str().encode(), spec, uses_mask="attention_mask" in tokenizer.model_input_names
     )
+
+
+def _check_padding(
+    family: Family, tokenizer: Any, config: Document, accept: Collection[str]
+) -> None:
+    """Refuse padding that a model sees and that is not of its kind."""
+    if tokenizer.padding_side != "right" or tokenizer.truncation_side != "right":
+        raise config.foreign("padding_side", "'right', and truncation_side 'right'")
+    names = tokenizer.model_input_names
+    if family.pads == "max":
+        pad = _PADS.get(type(tokenizer).__name__, tokenizer.pad_token)
+        if tokenizer.pad_token != pad and "pad_token" not in accept:
+            raise unusual(config, "pad_token", pad)
+    elif not (family.causal or "attention_mask" in names or "model_input_names" in accept):
+        raise unusual(config, "model_input_names", "input_ids, attention_mask")
 
 
 def _check_vocabulary(tokenizer: Any, text_config: Document, accept: Collection[str]) -> None:

@@ -32,27 +32,33 @@ _NO_SHAPE = (
     *("downsample_in_bottleneck", "vision_use_head", "is_decoder", "add_cross_attention"),
 )
 _ALSO_USUAL: Mapping[tuple[str, str], tuple[Any, ...]] = {  # beside the default of the class
-    ("clip_text_model", "hidden_act"): ("gelu",),
-    ("clip_vision_model", "hidden_act"): ("gelu",),
     ("vit", "layer_norm_eps"): (1e-6,),
     ("roberta", "layer_norm_eps"): (1e-5,),
     ("xlm-roberta", "layer_norm_eps"): (1e-5,),
 }
+_BY_TWINS = {"clip_text_model": ("gelu",), "clip_vision_model": ("gelu",)}  # LAION's activation
 _HEAD_WIDTH = 64
+_NARROWEST = 128  # of published towers; test models are narrower, with heads of any width
 _OTHER_HEAD_WIDTHS = {  # hidden_size -> widths
     **{384: (32, 64), 1152: (72,), 1280: (64, 80), 1408: (88,), 1536: (64, 96), 1664: (104,)}
 }
 
 
 def check_tower(
-    section: Document, config: Any, spec: ImageSpec, accept: Collection[str]
+    section: Document,
+    config: Any,
+    spec: ImageSpec,
+    accept: Collection[str],
+    *,
+    has_twin: bool = False,
 ) -> tuple[str, ...]:
     """Refuse the configuration of a tower that is incomplete or unusual. BundleError names the key.
 
-    config: the library's object for the section. Version 4 of the library wrote of inner tables
-    only what differs from its defaults: a table that repeats none of them was written so, and what
-    it leaves out without a shape to prove it is returned, to be recorded; a table that repeats some
-    was written whole, and must be whole.
+    config: the library's object for the section. has_twin: whether the other tower is of the same
+    design and must say the same, by `check_alike`; two witnesses are believed more. Returned, to be
+    recorded, is what decides the vectors and nothing proves.
+    Version 4 of the library wrote of inner tables only what differs from its defaults: a table that
+    repeats none of them was written so; a table that repeats some was written whole, and must be.
     """
     kind, defaults = str(config.model_type), type(config)().to_dict()
     decisive = {key: value for key, value in defaults.items() if key in _DECISIVE}
@@ -62,8 +68,11 @@ def check_tower(
     if missing and any(section.values.get(key) == value for key, value in decisive.items()):
         section.need(missing[0])
     for key in set(_NO_SHAPE) & set(defaults):
-        check_value(section, key, (defaults[key], *_ALSO_USUAL.get((kind, key), ())), accept)
-    _check_heads(section, config, accept)
+        also = _ALSO_USUAL.get((kind, key), ())
+        if has_twin and key == "hidden_act":
+            also = _BY_TWINS.get(kind, also)
+        check_value(section, key, (defaults[key], *also), accept)
+    unproven = _check_heads(section, config, accept)
     if spec.patch is not None and getattr(config, "patch_size", spec.patch) != spec.patch:
         raise BundleError(
             f"{section.where} says patch_size = {config.patch_size}, but the preprocessor says "
@@ -78,17 +87,26 @@ def check_tower(
                 "correct the one that is wrong"
             )
     silent = {*_NO_SHAPE, "num_attention_heads"} & set(missing)
-    return tuple(f"{section.where}: {key} = {defaults[key]}" for key in sorted(silent))
+    return (
+        *(f"{section.where}: {key} = {defaults[key]}" for key in sorted(silent)),
+        *unproven,
+    )
 
 
-def _check_heads(section: Document, config: Any, accept: Collection[str]) -> None:
-    """Refuse attention heads of an unusual width; no weight has a shape that would tell."""
+def _check_heads(section: Document, config: Any, accept: Collection[str]) -> tuple[str, ...]:
+    """Refuse attention heads of an unusual width; no weight has a shape that would tell.
+
+    Towers that are narrower than all published ones are believed, and what they say is returned.
+    """
     width, heads = (getattr(config, key, None) for key in ("hidden_size", "num_attention_heads"))
     if type(width) is not int or type(heads) is not int or "num_attention_heads" in accept:
-        return
+        return ()
     usual = _OTHER_HEAD_WIDTHS.get(width, (_HEAD_WIDTH,))
-    if width not in [heads * head for head in usual]:
-        raise unusual(section, "num_attention_heads", f"hidden_size / {either(usual)}")
+    if width in [heads * head for head in usual]:
+        return ()
+    if width < _NARROWEST:
+        return (f"{section.where}: num_attention_heads = {heads}",)
+    raise unusual(section, "num_attention_heads", f"hidden_size / {either(usual)}")
 
 
 def check_alike(one: Document, other: Document, accept: Collection[str]) -> None:
