@@ -58,6 +58,12 @@ def test_every_image_is_judged_once_by_a_head_that_has_not_seen_it(
     # The head in the model has seen them all, and knows better.
     own = [fitted.model.classes[row] for row in _scores(fitted).argmax(axis=1)]
     assert accuracy_score(truth, own) > accuracy_score(truth, answers)
+    # Those that gave the answers are at hand, and stand by them.
+    learnt, table = fitted.learnt, fitted.prepared.table
+    for fold, head in enumerate(learnt.heads):
+        rows = learnt.fold_of == fold
+        scores = view_scores(head, table, learnt.rows[rows])
+        np.testing.assert_array_equal(scores, learnt.scores[rows])
     assert result.features_computed == 60
     assert run(photos, cache).result.features_computed == 0
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from miniclip.index.vector_cache import VectorCache
 from miniclip.metrics import Interval
 from miniclip.probe.fit import Fitted, fit_classifier
 from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.heads.head import Head, Rows, Scores
 from miniclip.probe.intervals import Score
 from miniclip.probe.results import Curves
 from miniclip.report import charts
@@ -43,12 +46,32 @@ def fitted(photos: Path) -> Fitted:
         return fit_classifier(FakeEncoder(), read_labelled_splits(photos), cache, settings)
 
 
-def write(page: Path, fitted: Fitted) -> Page:
+@dataclass(frozen=True)
+class Asked:
+    """A head that remembers when it was asked."""
+
+    head: Head
+    name: int
+    log: list[int]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.head, name)
+
+    def scores(self, rows: Rows) -> Scores:
+        self.log.append(self.name)
+        return self.head.scores(rows)
+
+
+def write(page: Path, fitted: Fitted, heads: Sequence[Any] | None = None) -> Page:
     table = fitted.prepared.table
     files = dict(zip(table.names, table.paths, strict=True))
-    model, encoder = fitted.model, FakeEncoder()
     write_fit_report(
-        page, fitted.result, files=files, encoder=encoder, model=model, command="miniclip fit"
+        page,
+        fitted.result,
+        files=files,
+        encoder=FakeEncoder(),
+        heads=heads or fitted.learnt.heads,
+        command="miniclip fit",
     )
     return Page(page)
 
@@ -57,17 +80,13 @@ def pictures(page: Page) -> list[str]:
     return [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
 
 
-def test_the_report_shows_figures_charts_and_errors(
-    fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("miniclip.report.classifier.IMAGES_PER_MAP", 30)  # 60 photos: two maps
+def test_the_report_shows_figures_charts_and_errors(fitted: Fitted, tmp_path: Path) -> None:
     page = write(tmp_path / "report.html", fitted)
     result = fitted.result
     assert percent(result.figures.scores.accuracy) in page.source
     assert result.figures.abstention.promise() in page.source
     assert all(f"said {name}" in page.source for name in COLOURS)
-    assert "speaks for" in page.source
-    assert page.source.count("what the answer hangs on") == 2
+    assert page.source.count("what the answer hangs on") == 3  # in the smallest of fits
     for error in worst_errors(result.held_out):
         assert f"<figcaption>{error.name}</figcaption>" in page.source
     assert sum(one.startswith("data:image/png") for one in pictures(page)) == 2
@@ -76,6 +95,32 @@ def test_the_report_shows_figures_charts_and_errors(
     assert "http" not in page.source
     again = write(tmp_path / "again.html", fitted)
     assert again.source == page.source
+
+
+def test_a_map_asks_the_head_that_gave_the_answer(fitted: Fitted, tmp_path: Path) -> None:
+    log: list[int] = []
+    heads = [Asked(head, fold, log) for fold, head in enumerate(fitted.learnt.heads)]
+    page = write(tmp_path / "report.html", fitted, heads)
+    worst = worst_errors(fitted.result.held_out)[:3]
+    assert list(dict.fromkeys(log)) == list(dict.fromkeys(image.fold for image in worst))
+    assert all(f"made that model say {image.predicted}" in page.source for image in worst)
+
+
+def test_what_is_listed_in_part_says_of_how_many(
+    fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = write(tmp_path / "all.html", fitted)
+    wrong = sum(not image.correct for image in fitted.result.held_out)
+    assert f"All {wrong} shown" in page.source
+    monkeypatch.setattr("miniclip.report.classifier.WORST", 2)
+    assert f"2 of {wrong} shown" in write(tmp_path / "some.html", fitted).source
+
+
+def test_settings_that_say_nothing_are_left_out(fitted: Fitted, tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html", fitted)
+    shown = page.source.split("To do it again")[1]
+    assert "<td>0</td>" in shown  # the seed
+    assert not any(f"<td>{nothing}</td>" in shown for nothing in ("None", "()", "False"))
 
 
 def test_without_matplotlib_the_report_says_how_to_get_the_charts(
@@ -100,7 +145,7 @@ def test_images_that_are_gone_and_hostile_names_do_no_harm(fitted: Fitted, tmp_p
     result = replace(fitted.result, held_out=tuple(held_out), nearest=nearest)
     page = tmp_path / "report.html"
     write_fit_report(
-        page, result, files={}, encoder=FakeEncoder(), model=fitted.model, command="miniclip fit"
+        page, result, files={}, encoder=FakeEncoder(), heads=(), command="miniclip fit"
     )
     assert "<script" not in Page(page).source
 

@@ -181,7 +181,7 @@ class _Job:
                 fitted.result,
                 files=dict(zip(table.names, table.paths, strict=True)),
                 encoder=encoder,
-                model=fitted.model,
+                heads=fitted.learnt.heads,
                 command=command,
             )
             contents = fitted.contents() | {REPORT_FILE: page.read_bytes()}

@@ -58,7 +58,8 @@ class Bench:
             labels = prepared.labels[rows]
             dealt = make_folds(labels, None, folds=settings.folds, seed=settings.seed)
             table = prepared.table.rows(rows)
-            scores = cross_fit(self.fitter(choice), table, labels, dealt).scores
+            fit = self.fitter(choice)
+            scores = cross_fit(fit, table, labels, dealt, keep_heads=False).scores
         else:
             return NaiveResult(clean.accuracy, clean.macro_f1)
         found = self._scored(rows, scores)

@@ -37,7 +37,8 @@ class ViewedRows(Protocol):
 class CrossFit:
     """What heads say about images that they were not fitted on.
 
-    scores: (N, C) float64 logits, not calibrated; row i comes from heads[fold_of[i]].
+    scores: (N, C) float64 logits, not calibrated; row i comes from heads[fold_of[i]]. heads: none
+    where nobody wanted them kept.
     """
 
     scores: Scores
@@ -52,13 +53,15 @@ def cross_fit(
     folds: Folds,
     *,
     groups: IntArray | None = None,
+    keep_heads: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> CrossFit:
     """Fit one head per fold on the other folds, and score the fold with it.
 
     labels: (N,) integers. groups: (N,) integers, equal for images that the inner folds of a head
-    must keep together; None: each by itself. progress is called with the number of folds done.
-    Raises ConfigError for fewer than two folds.
+    must keep together; None: each by itself. keep_heads: they may be as large as the images' own
+    features. progress is called with the number of folds done. Raises ConfigError for fewer
+    than two folds.
     """
     fold_of = folds.fold_of
     count = int(fold_of.max()) + 1 if len(fold_of) else 0
@@ -68,8 +71,10 @@ def cross_fit(
     heads: list[Head] = []
     parts: list[Scores] = []
     for fold in range(count):
-        heads.append(fit(*training_rows(table, labels, own, np.flatnonzero(fold_of != fold))))
-        parts.append(view_scores(heads[-1], table, np.flatnonzero(fold_of == fold)))
+        head = fit(*training_rows(table, labels, own, np.flatnonzero(fold_of != fold)))
+        parts.append(view_scores(head, table, np.flatnonzero(fold_of == fold)))
+        if keep_heads:
+            heads.append(head)
         if progress:
             progress(fold + 1)
     scores = np.empty((len(labels), parts[0].shape[1]), dtype=np.float64)

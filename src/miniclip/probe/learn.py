@@ -117,6 +117,7 @@ class Learnt:
 
     rows: (H,) int64, their numbers in the prepared images. scores: (H, C) float64 logits of heads
     that have not seen them. fold_of: (H,) int64; the rules for a fold may look at the others.
+    heads: of each fold, the one that its scores come from.
     learnt_from: (N',) row numbers that `head` was fitted on. straddling: rows of val that repeat a
     picture of train, with their scores; they judge nothing but the naive figure.
     """
@@ -125,6 +126,7 @@ class Learnt:
     rows: IntArray
     scores: Scores
     fold_of: IntArray
+    heads: tuple[Head, ...] = field(repr=False)
     learnt_from: IntArray
     warnings: tuple[str, ...] = ()
     straddling: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -158,6 +160,7 @@ def learn(
         rows=train,
         scores=found.scores,
         fold_of=dealt.fold_of,
+        heads=found.heads,
         learnt_from=train,
         warnings=(dealt.warning,) if dealt.warning else (),
     )
@@ -186,6 +189,7 @@ def hold_out(prepared: Prepared, head: Head, train: IntArray, val: IntArray, see
         rows=clean,
         scores=view_scores(head, prepared.table, clean),
         fold_of=dealt.fold_of,
+        heads=(head,) * (int(dealt.fold_of.max()) + 1),
         learnt_from=train,
         warnings=tuple(warnings),
         straddling=val[repeated],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,16 @@ from miniclip.evaluate.classifier import EvaluationResult
 from miniclip.explain.occlusion import occlusion_map
 from miniclip.explain.subject import seen_box
 from miniclip.images import decode
-from miniclip.probe.heads.head import Rows
+from miniclip.probe.heads.head import Head, Rows
 from miniclip.probe.intervals import Score
-from miniclip.probe.model import ClassifierModel
 from miniclip.probe.results import Figures, FitResult, HeldOutImage, Neighbour
 from miniclip.report import charts
 from miniclip.report.overlay import blended
 from miniclip.report.page import THUMBNAIL_SIDE, jpeg_uri, write_page
 
 WORST = 24  # errors shown, the most confident first
-IMAGES_PER_MAP = 400  # a map costs as much as some forty images; it may not dominate a fit
-MOST_MAPS = 6
+IMAGES_PER_MAP = 400  # a map costs as much as 37 images; it may not dominate a fit
+FEWEST_MAPS, MOST_MAPS = 3, 6  # a small fit is a matter of seconds, with three maps too
 SHOWN_ROWS = 20
 
 
@@ -59,16 +59,16 @@ def write_fit_report(
     *,
     files: Mapping[str, Path],
     encoder: Encoder,
-    model: ClassifierModel,
+    heads: Sequence[Head],
     command: str,
 ) -> None:
     """Write the page of a fit; StoreError if it fails.
 
     files: where the images are, by the names of the result; one that cannot be read any more is
-    shown by name alone. encoder, model: asked for the maps of the worst errors.
+    shown by name alone. encoder, heads: asked for the maps of the worst errors; of each fold, the
+    head that gave its answers, for the finished one has learnt from these very images.
     """
-    worst = worst_errors(result.held_out)
-    maps = min(MOST_MAPS, len(result.held_out) // IMAGES_PER_MAP)
+    errors = _errors_shown(result, files, encoder, heads)
     shown = [shown_figures("Held-out images", result.figures)]
     if result.test:
         shown.append(shown_figures("Test images", result.test))
@@ -80,19 +80,14 @@ def write_fit_report(
         result=result,
         classes=result.classes,
         shown=shown,
-        errors=[
-            ErrorShown(
-                image=image,
-                path=files.get(image.name),
-                nearest=tuple((one, files.get(one.name)) for one in result.nearest[image.name]),
-                heat=_heat(encoder, model, image, files) if number < maps else None,
-            )
-            for number, image in enumerate(worst)
-        ],
+        errors=errors,
+        mapped=sum(error.heat is not None for error in errors),
         wrong=sum(not image.correct for image in result.held_out),
+        said={image.name: image for image in result.held_out},
         curves=_curves(result),
         files=files,
         rows=SHOWN_ROWS,
+        settings=_in_words(result.settings),
         can_draw=charts.can_draw(),
         percent=percent,
     )
@@ -151,25 +146,47 @@ def percent(score: Score | float | None, digits: int = 1) -> str:
     return f"{100 * score:.{digits}f} %"
 
 
+def _errors_shown(
+    result: FitResult, files: Mapping[str, Path], encoder: Encoder, heads: Sequence[Head]
+) -> list[ErrorShown]:
+    maps = min(MOST_MAPS, max(FEWEST_MAPS, len(result.held_out) // IMAGES_PER_MAP))
+    errors = []
+    for number, image in enumerate(worst_errors(result.held_out)):
+        path, heat = files.get(image.name), None
+        if path and number < maps:
+            answer = result.classes.index(image.predicted)
+            heat = _heat(encoder, heads[image.fold], answer, path)
+        nearest = tuple((one, files.get(one.name)) for one in result.nearest[image.name])
+        errors.append(ErrorShown(image, path, nearest, heat))
+    return errors
+
+
+def _in_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that say something: lists with commas, nothing that is off."""
+    said = {name.replace("_", " "): value for name, value in settings.items()}
+    return {
+        name: "yes" if value is True else ", ".join(value) if isinstance(value, tuple) else value
+        for name, value in said.items()
+        if value is not None and value is not False and value != ()
+    }
+
+
 def _curves(result: FitResult) -> str | None:
     if result.presets:
         return charts.learning_curves({run.name: run.curves for run in result.presets.runs})
     return charts.learning_curves({"": result.curves}) if result.curves else None
 
 
-def _heat(
-    encoder: Encoder, model: ClassifierModel, image: HeldOutImage, files: Mapping[str, Path]
-) -> str | None:
-    """Draw what the wrong answer hangs on; None when the image cannot be read any more."""
-    answer = model.classes.index(image.predicted)
+def _heat(encoder: Encoder, head: Head, answer: int, path: Path) -> str | None:
+    """Draw what the head's answer hangs on; None when the image cannot be read any more."""
 
     def logit(vectors: ImageVectors) -> FloatArray:
-        scores = model.head.scores(Rows(vectors.features, vectors.embeddings))
+        scores = head.scores(Rows(vectors.features, vectors.embeddings))
         return scores[:, answer].astype(np.float32)
 
     try:
-        picture = decode(files[image.name], at_least=2 * encoder.image_spec.side)
-    except (ImageError, KeyError):
+        picture = decode(path, at_least=2 * encoder.image_spec.side)
+    except ImageError:
         return None
     drops = occlusion_map(encoder, picture, logit)
     box = seen_box(picture.size, encoder.image_spec)

@@ -62,4 +62,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["thumbnail"] = thumbnail
+    environment.filters["counted"] = "{:,}".format
     return environment

@@ -25,6 +25,7 @@ PENALTIES = (0.003, 0.03, 0.3, 3.0)  # tried in this order until the error rises
 CHOOSING_ROWS = 1600  # the inverse of more costs time and changes no choice
 EXACT_ROWS = 8000  # with more rows, `LANDMARKS` of them stand for all
 LANDMARKS = 5000
+_FEW = 64  # rows that are asked about at once, up to which a wider copy of the support is kept
 _JITTER = 1e-4  # of the kernel's diagonal, which is 1: well above float32 rounding
 UNITS_TO_LOGITS = 8.0  # brings temperatures near 1; one-hot targets say nothing of their own
 
@@ -47,7 +48,9 @@ class KernelHead:
     def scores(self, rows: Rows) -> Scores:
         """(N, F) features to (N, C) float64 logits."""
         placed = self.space.place(rows.features)
-        said = weighted_kernels(placed, self._support32, self.weights, self.settings["rate"])
+        # Widening costs many rows nothing, and five heads of a fit must not double their memory.
+        support = self._support32 if len(placed) <= _FEW else self.support.astype(np.float32)
+        said = weighted_kernels(placed, support, self.weights, self.settings["rate"])
         return (said + self.bias) * UNITS_TO_LOGITS
 
     @cached_property

@@ -219,7 +219,7 @@ def _packed(service: Service, fitted: Fitted) -> bytes:
             result,
             files={},
             encoder=service.encoder,
-            model=fitted.model,
+            heads=fitted.learnt.heads,
             command=result.reproduce,
         )
         report = page.read_bytes()
