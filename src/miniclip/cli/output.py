@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from miniclip.errors import MissingExtraError
+from miniclip.safe_text import one_line
 
 if TYPE_CHECKING:
     from miniclip.embed import Skipped
@@ -46,7 +47,7 @@ def warn_skipped(
         return
     warn(f"{len(skipped)} of {total} {what} were skipped:")
     for entry in skipped[:SHOWN_REASONS]:
-        print(f"  {entry.name}: {entry.reason}", file=sys.stderr)
+        print(one_line(f"  {entry.name}: {entry.reason}"), file=sys.stderr)
     if len(skipped) > SHOWN_REASONS:
         print(f"  ... and {len(skipped) - SHOWN_REASONS} more; --json lists all", file=sys.stderr)
     if strict:
@@ -55,7 +56,7 @@ def warn_skipped(
 
 def warn(message: str) -> None:
     """Say something on stderr that does not stop the work."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(one_line(f"warning: {message}"), file=sys.stderr)
 
 
 def note(message: str) -> None:

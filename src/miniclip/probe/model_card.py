@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from miniclip.probe.intervals import Score
 from miniclip.probe.results import FitResult
+from miniclip.safe_text import one_line
 
 
 def write_card(result: FitResult) -> str:
@@ -32,7 +33,7 @@ def write_card(result: FitResult) -> str:
 def _what(result: FitResult) -> str:
     images = sum(result.data.images.values())
     return (
-        f"Tells {len(result.classes)} classes apart: {', '.join(result.classes)}. A "
+        f"Tells {len(result.classes)} classes apart: {', '.join(map(_cell, result.classes))}. A "
         f"{result.head.kind} head on frozen features of the bundle {result.head.bundle} "
         f"(`{result.head.bundle_fingerprint[:12]}`), views {', '.join(result.head.views)}; learnt "
         f"from {images:,} images (data `{result.data.fingerprint[:12]}`)."
@@ -64,7 +65,7 @@ def _by_class(result: FitResult) -> str:
             _percent(score) if score else "-"
             for score in (scores.precision, scores.recall, scores.f1, scores.auroc)
         ]
-        lines.append(f"| {name} | {scores.images} | {' | '.join(cells)} |")
+        lines.append(f"| {_cell(name)} | {scores.images} | {' | '.join(cells)} |")
     head = "| class | images | precision | recall | F1 | AUROC |"
     return "\n".join([head, "|---|---|---|---|---|---|", *lines])
 
@@ -95,6 +96,11 @@ def _warnings(result: FitResult) -> str:
         "`miniclip evaluate classifier` on labelled images of its own."
     )
     return "\n".join(f"- {line}" for line in said)
+
+
+def _cell(name: str) -> str:
+    """Let a name be text that neither ends the line nor the cell."""
+    return one_line(name).replace("|", "\\|")
 
 
 def _percent(score: Score) -> str:

@@ -2,6 +2,9 @@
 
 DIR/review/LABEL/name.jpg       not sure enough; LABEL is the likeliest
 DIR/out-of-scope/name.jpg       not the kind of image that was learnt
+
+Nothing lands elsewhere, whatever the labels are: as names of folders they lose what no name may
+have.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from pathlib import Path
 
 from miniclip.errors import ConfigError, StoreError
 from miniclip.probe.predict import Prediction
+from miniclip.safe_text import cut, file_name
+
+_LONGEST_STEM = 220  # bytes: a number and an ending fit behind it
 
 
 class ReviewFolder:
@@ -30,6 +36,7 @@ class ReviewFolder:
             )
         self._directory = directory
         self._link = link
+        self._folder_of: dict[str, str] = {}  # label -> name of its folder
 
     def take(self, prediction: Prediction) -> None:
         """Put the image there unless its decision is "auto"; a name that is taken gets a number."""
@@ -37,7 +44,7 @@ class ReviewFolder:
             return
         folder = self._directory / prediction.decision
         if prediction.decision == "review":
-            folder /= prediction.label.replace("/", "_").replace(os.sep, "_")
+            folder /= self._name(prediction.label)
         source = Path(prediction.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -49,12 +56,19 @@ class ReviewFolder:
         except OSError as error:
             raise _cannot_write(folder / source.name, error) from error
 
+    def _name(self, label: str) -> str:
+        if label not in self._folder_of:
+            taken = {name.lower() for name in self._folder_of.values()}
+            self._folder_of[label] = file_name(label, taken)
+        return self._folder_of[label]
+
 
 def _free(folder: Path, name: str) -> Path:
     target, number = folder / name, 1
+    stem = cut(Path(name).stem, _LONGEST_STEM)
     while os.path.lexists(target):
         number += 1
-        target = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
+        target = folder / f"{stem}-{number}{Path(name).suffix}"
     return target
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from miniclip.probe.intervals import Score
 from miniclip.probe.results import Figures, FitResult, PresetComparison
+from miniclip.safe_text import one_line
 
 
 def summary(result: FitResult) -> str:
     """Return what `miniclip fit` prints."""
-    return "\n".join(_lines(result))
+    return "\n".join(map(one_line, _lines(result)))
 
 
 def figure_lines(figures: Figures, *, new: bool = False) -> list[str]:
