@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, train_test_split
@@ -16,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
 from miniclip import Classifier
-from miniclip.errors import DatasetError
+from miniclip.errors import DatasetError, MissingExtraError
 from miniclip.testing import FakeEncoder
 from tests.probe.photos import make_photos
 
@@ -106,6 +108,62 @@ def test_an_image_may_be_given_twice(photos: tuple[list[str], list[str]]) -> Non
     paths, labels = photos
     classifier = small().fit(paths + paths[:5], labels + labels[:5])
     assert len(classifier.predict([paths[0], paths[0], paths[1]])) == 3
+
+
+class Frame:
+    """What a data frame or a series of any library has."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = np.array(values, dtype=object)
+
+    def to_numpy(self) -> Any:
+        return self._values
+
+
+def test_paths_may_stand_in_one_column(photos: tuple[list[str], list[str]]) -> None:
+    paths, labels = photos
+    expected = small().fit(paths, labels).decision_function(paths)
+    columns = [[path] for path in paths]
+    for given in (columns, np.array(columns), Frame(columns), Frame(paths)):
+        np.testing.assert_array_equal(small().fit(given, labels).decision_function(given), expected)
+
+
+def test_a_column_of_a_table_goes_through_a_pipeline(
+    photos: tuple[list[str], list[str]],
+) -> None:
+    table = np.array([[path, "unused"] for path in photos[0]], dtype=object)
+    chosen = ColumnTransformer([("path", "passthrough", [0])])
+    pipeline = Pipeline([("choose", chosen), ("classify", small())])
+    assert pipeline.fit(table, photos[1]).score(table, photos[1]) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros((60, 1)), r"X holds .*0\.0.*, which is no path; give paths"),
+        (np.zeros((60, 3)), "which is no path; give paths of image files"),
+        ([["a.png", "b.png"]] * 60, "which is no path; .* in one column"),
+        ("photos", "X is the one path 'photos'"),
+    ],
+)
+def test_what_is_no_list_of_paths_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(DatasetError, match=said):
+        small().fit(given, ["a", "b"] * 30)
+
+
+@pytest.mark.train
+def test_the_mlp_learns_where_torch_is(photos: tuple[list[str], list[str]]) -> None:
+    classifier = small(head="mlp", folds=0, settings={"epochs": 30, "hidden": 16})
+    assert classifier.fit(*photos).score(*photos) > 0.6
+    assert classifier.head_.kind == "mlp"
+
+
+def test_the_mlp_without_torch_says_what_is_missing(
+    photos: tuple[list[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "miniclip.train.mlp", None)
+    with pytest.raises(MissingExtraError, match=r"miniclip\[train\]"):
+        small(head="mlp").fit(*photos)
 
 
 def test_what_cannot_be_used_is_refused_by_name(

@@ -6,6 +6,7 @@ that are calibrated; the whole story of a data set, with figures and a report, i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -18,19 +19,20 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from miniclip.encoder import Encoder
-from miniclip.errors import DatasetError
+from miniclip.errors import DatasetError, MissingExtraError
 from miniclip.images import ImageSource
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.calibration import fit_temperature, softmax
 from miniclip.probe.cross_fit import cross_fit, training_rows, view_scores
 from miniclip.probe.duplicates import find_repeats
-from miniclip.probe.learn import DEFAULT_HEAD, HeadChoice, head_fitter
+from miniclip.probe.learn import DEFAULT_HEAD, HeadChoice, MlpTrainer, head_fitter
 from miniclip.probe.splits import make_folds
 from miniclip.probe.table import FeatureTable, read_table
 from miniclip.runtimes import load_encoder
 from miniclip.views import named_views
 
-Paths = Sequence[str | PathLike[str]] | NDArray[Any]
+Paths = Sequence[str | PathLike[str]] | NDArray[Any] | Any
+"""A list, an array (N,) or (N, 1), lists of one, or a data frame with one column."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -40,7 +42,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     pictures count as one wherever something is chosen or calibrated on folds inside `fit`; folds
     outside, such as those of `cross_val_score`, are the caller's business.
 
-    head: "kernel", "logistic", "svm", "prototype", "knn", "zeroshot" or "blend".
+    head: "kernel", "logistic", "svm", "prototype", "knn", "zeroshot", "blend", or "mlp", which
+    needs miniclip[train].
     bundle: name or directory of a bundle, an `Encoder`, or None for the default bundle.
     views: "plain", "flip", "crops", "tiles", with commas.
     folds: how many folds choose the temperature of the probabilities; 0 leaves them uncalibrated.
@@ -70,9 +73,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Paths, y: Iterable[Any]) -> Self:  # noqa: N803 - the name of the field
         """Fit on image files and their labels; DatasetError names files that cannot be read."""
+        paths = _listed(X)
         labels = np.asarray(y if isinstance(y, np.ndarray) else list(y))
-        if labels.shape != (len(X),):
-            raise ValueError(f"X has {len(X)} images and y the shape {labels.shape}")
+        if labels.shape != (len(paths),):
+            raise ValueError(f"X has {len(paths)} images and y the shape {labels.shape}")
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -83,8 +87,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         overrides = tuple(f"{key}={value}" for key, value in (self.settings or {}).items())
         choice = HeadChoice(self.head, overrides, seed=self.seed)
         names = tuple(map(str, self.classes_))
-        fit_head = head_fitter(choice, names, encoder)
-        table = self._table(encoder, X)
+        fit_head = head_fitter(choice, names, encoder, _trainer() if self.head == "mlp" else None)
+        table = self._table(encoder, paths)
         group = find_repeats(table, numbers).group
         self.temperature_ = 1.0
         if self.folds:
@@ -98,7 +102,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Paths) -> NDArray[np.float64]:  # noqa: N803
         """Return the scores of the head before calibration, (N, C) float64."""
         check_is_fitted(self)
-        return view_scores(self.head_, self._table(self._encoder(), X))
+        return view_scores(self.head_, self._table(self._encoder(), _listed(X)))
 
     def predict_proba(self, X: Paths) -> NDArray[np.float64]:  # noqa: N803
         """Return calibrated probabilities, (N, C) float64, columns as in `classes_`."""
@@ -115,9 +119,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return self.bundle
         return load_encoder(self.bundle)
 
-    def _table(self, encoder: Encoder, X: Paths) -> FeatureTable:  # noqa: N803
+    def _table(self, encoder: Encoder, paths: Sequence[Path]) -> FeatureTable:
         """Read the features of the images, a row for each, in order, however often one is given."""
-        sources = [ImageSource.of(Path(path)) for path in X]
+        sources = [ImageSource.of(path) for path in paths]
         with VectorCache.open() as cache:
             table = read_table(encoder, sources, cache, views=named_views(self.views))
         if table.skipped:
@@ -127,3 +131,28 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{first.name}: {first.reason}; leave them out"
             )
         return table
+
+
+def _listed(X: Paths) -> list[Path]:  # noqa: N803
+    """Return the paths in any of the shapes that scikit-learn's tools hand on."""
+    if isinstance(X, str | PathLike):
+        raise DatasetError(f"X is the one path {os.fspath(X)!r}; give a list of image files")
+    # A data frame and a series say what they hold without anybody knowing their library.
+    given = list(X.to_numpy() if hasattr(X, "to_numpy") else X)
+    if all(isinstance(one, list | tuple | np.ndarray) and len(one) == 1 for one in given):
+        given = [one[0] for one in given]
+    for one in given:
+        if not isinstance(one, str | PathLike):
+            raise DatasetError(
+                f"X holds {one!r:.60}, which is no path; give paths of image files, in a list or "
+                "in one column"
+            )
+    return [Path(one) for one in given]
+
+
+def _trainer() -> MlpTrainer:
+    try:
+        from miniclip.train.mlp import train_mlp  # noqa: PLC0415 -- brings torch, for this head alone
+    except ImportError as error:
+        raise MissingExtraError("The mlp head", "train") from error
+    return train_mlp

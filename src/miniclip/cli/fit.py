@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from miniclip.encoder import Encoder
     from miniclip.probe.fit import Fitted
     from miniclip.probe.fit_settings import FitSettings
-    from miniclip.probe.learn import Labelled, MlpTrainer
-    from miniclip.train.mlp import MlpFit
+    from miniclip.probe.learn import MlpTrainer
 
 _PREFIXES = ("mlp.", "finetune.", "")  # of --set, the empty one for the head
 
@@ -246,19 +245,6 @@ def _blocks(unfreeze: str) -> str:
 def mlp_trainer() -> MlpTrainer:
     """Return the trainer of MLP heads; MissingExtraError without miniclip[train]."""
     output.require_training("The mlp head")
-    from miniclip.train.mlp import LabelledRows, fit_mlp, mlp_settings
+    from miniclip.train.mlp import train_mlp
 
-    def train(
-        train: Labelled,
-        validation: Labelled,
-        *,
-        classes: int,
-        preset: str | None,
-        overrides: Sequence[str],
-        seed: int,
-    ) -> MlpFit:
-        settings = mlp_settings(preset, overrides)
-        rows, held_out = LabelledRows(*train), LabelledRows(*validation)
-        return fit_mlp(rows, held_out, settings, classes=classes, seed=seed)
-
-    return train
+    return train_mlp

@@ -24,6 +24,7 @@ from miniclip.cpus import usable_cpus
 from miniclip.errors import ConfigError, DatasetError, TrainingError
 from miniclip.probe.heads.linear import spread_of
 from miniclip.probe.heads.mlp import MlpHead
+from miniclip.probe.learn import Labelled
 from miniclip.probe.results import Curves
 from miniclip.settings import overridden
 
@@ -140,6 +141,21 @@ def fit_mlp(
         torch.set_num_threads(threads)
     head = MlpHead.load(asdict(settings), {"mean": mean, "scale": scale, **network.plain()})
     return MlpFit(head, curves, epoch)
+
+
+def train_mlp(
+    train: Labelled,
+    validation: Labelled,
+    *,
+    classes: int,
+    preset: str | None,
+    overrides: Sequence[str],
+    seed: int,
+) -> MlpFit:
+    """Train with settings in words: the `MlpTrainer` for those who know no torch."""
+    settings = mlp_settings(preset, overrides)
+    rows, held_out = LabelledRows(*train), LabelledRows(*validation)
+    return fit_mlp(rows, held_out, settings, classes=classes, seed=seed)
 
 
 def _train(
