@@ -6,15 +6,18 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from miniclip.bundle import Bundle
+from miniclip.index.vector_cache import FILE_NAME
 from tests.cli.conftest import Cli
 from tests.probe.photos import COLOURS, make_photos
 from tests.tiny_bundle import build_tiny_bundle, edit_manifest
@@ -114,25 +117,41 @@ def test_strict_turns_skipped_files_into_1(cli: Cli, data: Path, tmp_path: Path)
 
 
 def test_a_killed_fit_leaves_nothing_half_and_the_next_one_ends_the_same(
-    cli: Cli, data: Path, tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
 ) -> None:
+    photos = 240  # several batches
+    data = make_photos(tmp_path / "fruit", photos // 3, spread=25)
     out = tmp_path / "place" / "model"
     out.parent.mkdir()
     words = [sys.executable, "-m", "miniclip", "fit", str(data), "-o", str(out), "--folds", "3"]
-    for delay in (0.6, 1.2):
-        process = subprocess.Popen(
-            words, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        left = [path for path in out.parent.iterdir() if path.name[0] != "."]
-        assert left in ([], [out])
-        assert left == [] or set(files_of(out)) >= {"model.json", "head.npz", "report.html"}
-    assert cli("fit", data, "-o", out, "--folds", 3).code == 0
+    environment = _environment() | {"MINICLIP_BUNDLE": str(tiny_bundle.directory)}
+    process = subprocess.Popen(
+        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not _stored(home):  # the first batch
+        assert process.poll() is None, "it ended and stored nothing"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = [path for path in out.parent.iterdir() if path.name[0] != "."]
+    assert left in ([], [out])
+    assert left == [] or set(files_of(out)) >= {"model.json", "head.npz", "report.html"}
+    stored = _stored(home)
+    again = cli("fit", data, "-o", out, "--folds", 3, "--json").json
+    assert again["features_computed"] == photos - stored
     monkeypatch.setenv("MINICLIP_HOME", str(tmp_path / "fresh"))
-    assert cli("fit", data, "-o", tmp_path / "unbroken", "--folds", 3).code == 0
+    fresh = cli("fit", data, "-o", tmp_path / "unbroken", "--folds", 3, "--json").json
+    assert fresh["features_computed"] == photos
     assert files_of(out) == files_of(tmp_path / "unbroken")
+
+
+def _stored(home: Path) -> int:
+    """Count the images whose features a kill would leave."""
+    try:
+        with closing(sqlite3.connect(f"file:{home / 'cache' / FILE_NAME}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM features").fetchone()[0])
+    except sqlite3.OperationalError:  # not made yet
+        return 0
 
 
 def _environment() -> dict[str, str]:
