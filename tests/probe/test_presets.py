@@ -100,8 +100,9 @@ def test_an_mlp_without_a_preset_has_rows_of_its_own_to_stop_by(
 ) -> None:
     data = make_photos(tmp_path / "photos", 12, spread=90)
     own, preset = Trainer(), Trainer()
-    run(data, cache, own, head="mlp", compare_presets=False)
-    run(data, cache, preset, head="mlp", compare_presets=False, preset="robust")
+    alone = {"head": "mlp", "compare_presets": False, "mlp_overrides": ()}
+    run(data, cache, own, **alone)
+    run(data, cache, preset, **alone, preset="robust")
     *_, (_, train, validation, _) = own.calls  # the last training is of the final head
     assert len(train[0]) + len(validation[0]) == 36
     *_, (name, train, _, _) = preset.calls
