@@ -115,30 +115,14 @@ def chinese_clip() -> Iterable[Any]:
 
 def dual_encoder() -> Iterable[Any]:
     """Join a ViT and a BERT."""
-    tokenizer = bert_tokenizer()
-    text = transformers.BertConfig(**TOWER, vocab_size=len(tokenizer), max_position_embeddings=96)
-    model = transformers.VisionTextDualEncoderModel(
-        transformers.VisionTextDualEncoderConfig(
-            vision_config=transformers.ViTConfig(**VISION).to_dict(),
-            text_config=text.to_dict(),
-            projection_dim=48,
-        )
-    )
-    return model, transformers.ViTImageProcessorPil(size=SQUARE), tokenizer
+    processor = transformers.ViTImageProcessorPil(size=SQUARE)
+    return _beside_bert(transformers.ViTConfig(**VISION), processor)
 
 
 def clip_beside_bert() -> Iterable[Any]:
     """Join the vision tower of a CLIP and a BERT, as clip-italian does."""
-    tokenizer = bert_tokenizer()
-    text = transformers.BertConfig(**TOWER, vocab_size=len(tokenizer), max_position_embeddings=96)
-    model = transformers.VisionTextDualEncoderModel(
-        transformers.VisionTextDualEncoderConfig(
-            vision_config=transformers.CLIPVisionConfig(**VISION).to_dict(),
-            text_config=text.to_dict(),
-            projection_dim=48,
-        )
-    )
-    return model, transformers.CLIPImageProcessorPil(**CLIP_PIXELS), tokenizer
+    processor = transformers.CLIPImageProcessorPil(**CLIP_PIXELS)
+    return _beside_bert(transformers.CLIPVisionConfig(**VISION), processor)
 
 
 def vit() -> Iterable[Any]:
@@ -271,6 +255,17 @@ def bert_tokenizer() -> Any:
     return transformers.BertTokenizer(
         vocab={word: place for place, word in enumerate(names)}, model_max_length=96
     )
+
+
+def _beside_bert(vision: Any, processor: Any) -> Iterable[Any]:
+    tokenizer = bert_tokenizer()
+    text = transformers.BertConfig(**TOWER, vocab_size=len(tokenizer), max_position_embeddings=96)
+    model = transformers.VisionTextDualEncoderModel(
+        transformers.VisionTextDualEncoderConfig(
+            vision_config=vision.to_dict(), text_config=text.to_dict(), projection_dim=48
+        )
+    )
+    return model, processor, tokenizer
 
 
 def _fraction() -> Any:

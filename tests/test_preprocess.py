@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from miniclip.errors import ConfigError
+from miniclip.images import decode
 from miniclip.preprocess import ImageSpec, preprocess
 
 SQUASH = ImageSpec(
@@ -112,6 +114,16 @@ def test_a_strip_keeps_the_grid_of_the_whole(size: tuple[int, int]) -> None:
     difference = levels(preprocess(image, SHORTEST) - reference(image, SHORTEST), SHORTEST)
     assert difference.max() <= 1.5
     assert difference.mean() <= 0.5  # of rounding alone
+
+
+def test_fast_jpeg_scaling_leaves_no_trace_in_a_small_model() -> None:
+    spec = replace(SHORTEST, side=32, resize_side=32)
+    stream = BytesIO()
+    picture(1920, 1280).save(stream, "JPEG", quality=90)
+    fast = decode(stream.getvalue(), at_least=spec.enough())
+    assert max(fast.size) < 1920
+    difference = preprocess(fast, spec) - preprocess(decode(stream.getvalue()), spec)
+    assert levels(difference, spec).mean() < 0.1  # 0.07; decoded at twice the side it is 0.16
 
 
 def test_a_long_strip_costs_no_memory() -> None:

@@ -185,7 +185,7 @@ def _heat(encoder: Encoder, head: Head, answer: int, path: Path) -> str | None:
         return scores[:, answer].astype(np.float32)
 
     try:
-        picture = decode(path, at_least=2 * encoder.image_spec.side)
+        picture = decode(path, at_least=encoder.image_spec.enough())
     except ImageError:
         return None
     drops = occlusion_map(encoder, picture, logit)

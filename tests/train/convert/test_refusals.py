@@ -19,7 +19,7 @@ from miniclip.preprocess import preprocess
 from miniclip.pull.probes import PROBE_SENTENCES, probe_photos
 from miniclip.tokenizer import Tokenizer
 from miniclip.train.convert.checkpoint import Checkpoint, read_checkpoint
-from tests.hub_checkpoints import checkpoint
+from tests.hub_checkpoints import BUILDERS, checkpoint
 
 pytestmark = pytest.mark.train
 
@@ -100,7 +100,7 @@ def names(message: str, key: str, value: Any) -> bool:
     return key in message or in_words or (isinstance(value, str) and value in message)
 
 
-@pytest.mark.parametrize("kind", ["clip", "vit"])
+@pytest.mark.parametrize("kind", sorted(BUILDERS))
 @pytest.mark.parametrize("way", ["removed", "altered"])
 def test_every_key_is_irrelevant_or_refused_by_name(
     sources: Callable[[str], Path], kind: str, way: str

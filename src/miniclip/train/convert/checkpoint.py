@@ -84,6 +84,9 @@ def _two_towers(
     family = FAMILIES[kind]
     _check_architecture(config, family.model_class, accept)
     text, vision = (_part(config, key, accept) for key in ("text_config", "vision_config"))
+    if not family.alike:  # each tower is of a type of its own
+        text.need("model_type")
+        vision.need("model_type")
     meant = load_config(directory)
     assumed = (
         *check_tower(text, meant.text_config, spec, accept, has_twin=family.alike),

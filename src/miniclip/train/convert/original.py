@@ -69,7 +69,7 @@ def load_config(directory: Path) -> Any:
 
 def load_model(directory: Path, class_name: str) -> Loaded:
     """Load the weights. BundleError when they cannot be read."""
-    with _quiet(), _translated(directory, "the weights"):
+    with _quiet(), _translated(directory, "the weights", "num_stages and the lists of config.json"):
         model, report = getattr(transformers, class_name).from_pretrained(
             directory,
             dtype=torch.float32,
@@ -100,7 +100,7 @@ def load_image_processor(directory: Path) -> Any:
 
 def load_tokenizer(directory: Path) -> Any:
     """Load the tokenizer. BundleError when it cannot be made."""
-    with _quiet(), _translated(directory, "the tokenizer"):
+    with _quiet(), _translated(directory, "the tokenizer", "tokenizer_class"):
         return transformers.AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
@@ -182,15 +182,15 @@ def _pooled(output: Any) -> FloatArray:
 
 
 @contextmanager
-def _translated(directory: Path, what: str) -> Iterator[None]:
-    """Turn whatever the loaders raise into BundleError."""
+def _translated(directory: Path, what: str, suspects: str = "them") -> Iterator[None]:
+    """Turn whatever the loaders raise into BundleError. suspects: keys that may be to blame."""
     try:
         yield
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BundleError(
             f"transformers cannot load {what} of {directory} ({reason[:300]}); "
-            "complete or repair the files, or choose another checkpoint"
+            f"check {suspects}, complete the files, or choose another checkpoint"
         ) from error
 
 
