@@ -75,6 +75,7 @@ def fit_unfrozen(
     images = LabelledSources(
         sources=_sources(splits, before.table.names),
         labels=before.labels,
+        groups=before.group,
         classes=before.classes,
         train=train[inner > 0],
         validation=train[inner == 0],
@@ -94,7 +95,7 @@ def fit_unfrozen(
         output=work,
         seed=settings.seed,
         tower=tower,
-        progress=bar("training", finetuning.epochs * len(images.train)),
+        progress=bar("training", finetuning.epochs * images.visits(finetuning.per_group)),
     )
     encoder = OnnxEncoder.open(tuned.bundle)
     parts = splits.part.astype("<U5")

@@ -42,7 +42,7 @@ SETTINGS = FinetuneSettings(
 def tune(case: Case, output: Path, settings: FinetuneSettings = SETTINGS, **options: Any) -> Tuned:
     rows = np.arange(PICTURES)
     images = LabelledSources(
-        case.sources, case.labels, CLASSES, train=rows[:21], validation=rows[21:]
+        case.sources, case.labels, rows, CLASSES, train=rows[:21], validation=rows[21:]
     )
     return finetune(case.bundle, images, case.head, settings, output=output, **options)
 
@@ -176,7 +176,7 @@ def test_images_that_do_not_fit_are_refused(case: Case, tmp_path: Path) -> None:
     rows = np.arange(PICTURES)
 
     def attempt(train: Any, validation: Any, classes: Sequence[str] = CLASSES) -> Tuned:
-        images = LabelledSources(case.sources, case.labels, tuple(classes), train, validation)
+        images = LabelledSources(case.sources, case.labels, rows, tuple(classes), train, validation)
         return finetune(case.bundle, images, case.head, SETTINGS, output=tmp_path / "run")
 
     with pytest.raises(ConfigError, match="both trained on and judged by"):

@@ -35,13 +35,22 @@ _AT_ONCE = 32  # plain images that pass the frozen half together
 
 @dataclass(frozen=True)
 class LabelledSources:
-    """N images. labels: (N,) int64 in 0..C-1; train, validation: row numbers, (n,) and (m,)."""
+    """N images. train, validation: row numbers, (n,) and (m,).
+
+    labels: (N,) int64 in 0..C-1. groups: (N,) int64, one number for images that belong together.
+    """
 
     sources: Sequence[ImageSource]
     labels: IntArray
+    groups: IntArray
     classes: tuple[str, ...]
     train: IntArray
     validation: IntArray
+
+    def visits(self, per_group: int) -> int:
+        """Return how many images an epoch visits: at most so many of each group, 0 for all."""
+        sizes = np.unique(self.groups[self.train], return_counts=True)[1]
+        return int(np.minimum(sizes, per_group or len(self.train)).sum())
 
 
 class Batch(NamedTuple):
@@ -81,9 +90,9 @@ class Feed:
         self._cached = self._cache() if settings.views else None
 
     def training(self, epoch: int) -> Iterator[Batch]:
-        """Yield every training image once, in an order and in views of the epoch's own."""
+        """Yield the training images of an epoch once, in an order and in views of its own."""
         rng = np.random.default_rng((self._seed, epoch))
-        order = rng.permutation(self._images.train)
+        order = self._of_groups(rng.permutation(self._images.train))
         parts = np.array_split(order, max(1, -(-len(order) // self._settings.batch_size)))
         flips = [rng.random(len(part)) < 0.5 for part in parts]
         views = [rng.integers(max(1, self._settings.views), size=len(part)) for part in parts]
@@ -118,6 +127,16 @@ class Feed:
         return [np.concatenate(look) for look in zip(*looks, strict=True)], self._images.labels[
             places
         ]
+
+    def _of_groups(self, order: IntArray) -> IntArray:
+        """Keep the first few of each group, in order."""
+        if not self._settings.per_group:
+            return order
+        groups = self._images.groups[order]
+        by_group = np.argsort(groups, kind="stable")
+        _, starts, sizes = np.unique(groups[by_group], return_index=True, return_counts=True)
+        place = np.arange(len(order)) - np.repeat(starts, sizes)  # of an image in its group
+        return order[np.sort(by_group[place < self._settings.per_group])]
 
     def _batch(self, epoch: int, images: IntArray, views: IntArray, flips: NDArray[Any]) -> Batch:
         if self._cached:

@@ -84,7 +84,7 @@ def finetune(
 
     head: fitted on the bundle's features of `images.train` alone, for its share in the mean with
     the tuned weights is judged on `images.validation`. tower: see `load_looks`. name: of the new
-    bundle. progress: called with images trained on, up to epochs times len(images.train).
+    bundle. progress: called with images trained on, up to epochs times `images.visits`.
     The tower of a resumed training ends as that of an unbroken one (CPU, float32).
 
     TrainingError when the tower is not that of the bundle or `output` holds another fine-tuning;
@@ -124,8 +124,8 @@ class _Task:
         data, arrays = hashlib.sha256(), hashlib.sha256()
         for source, label in zip(self.images.sources, self.images.labels, strict=True):
             data.update(json.dumps([source.name, int(label)]).encode())
-        for rows in (self.images.train, self.images.validation):
-            data.update(np.asarray(rows, dtype=np.int64).tobytes())
+        for numbers in (self.images.train, self.images.validation, self.images.groups):
+            data.update(np.asarray(numbers, dtype=np.int64).tobytes())
         for array in self.head.arrays().values():
             arrays.update(np.ascontiguousarray(array).tobytes())
         identity = {
@@ -152,7 +152,12 @@ class _Task:
         feed = Feed(self.images, looks, frozen, self.settings, seed=self.seed, device=device)
         judge = Judge(*feed.plain(self.images.validation), device)
         training = Training(
-            student, feed, judge, self.settings, images=len(self.images.train), seed=self.seed
+            student,
+            feed,
+            judge,
+            self.settings,
+            images=self.images.visits(self.settings.per_group),
+            seed=self.seed,
         )
         course = training.run(self.output / CHECKPOINT_FILE, progress)
         merge_lora(student.tower)

@@ -30,6 +30,8 @@ class FinetuneSettings:
     average: decay of the weight average that is judged and kept, 0 for none. clip: largest norm of
     the gradient, 0 for none. dropout: of the head's inputs.
     mixup: blends of two images by shares from Beta(mixup, mixup), 0 for none (Zhang et al. 2018).
+    per_group: of images that repeat each other, or belong together otherwise, an epoch visits at
+    most so many, drawn anew each time, 0 for all: with many copies, most visits teach nothing new.
     crop, flip, upside_down, jitter: of the random views (see `data.augment`). views: how many of
     them are made once and kept as rows of the frozen part, 0 for a fresh view at each visit.
     patience: epochs without a lower validation cost before the training ends, 0 for never: most of
@@ -53,6 +55,7 @@ class FinetuneSettings:
     dropout: float = 0.2
     label_smoothing: float = 0.1
     mixup: float = 0.0
+    per_group: int = 0
     crop: tuple[float, float] = (0.35, 1.0)
     flip: bool = True
     upside_down: bool = False
@@ -63,7 +66,7 @@ class FinetuneSettings:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("learners", "lora_rank", "views", "patience"):
+        for name in ("learners", "lora_rank", "per_group", "views", "patience"):
             value = getattr(self, name)
             _require(value >= 0, name, value, "a whole number from 0 up")
         for name in ("epochs", "batch_size"):
