@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from miniclip.evaluate.classifier import evaluate_classifier
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.fit import fit_classifier
 from miniclip.probe.fit_settings import FitSettings
-from miniclip.probe.model import ClassifierModel, write_model
+from miniclip.probe.model import REFERENCE_FILE, ClassifierModel, write_model
 from miniclip.testing import FakeEncoder
 from tests.audit.answers import made_up
 from tests.probe.photos import make_photos
@@ -70,16 +71,30 @@ def test_new_images_are_asked_about_and_repeats_of_the_fit_left_out(
     mixed = make_photos(tmp_path / "mixed", 4, seed=7)
     copy = mixed / "leaf" / "copy.png"
     with Image.open(photos / "leaf" / "leaf000.png") as image:
-        image.resize((56, 56)).save(copy)  # a near copy, told only beside its original
+        image.resize((56, 56)).save(copy)
         image.save(mixed / "leaf" / "same.png", compress_level=1)
 
     asked = ask(model, mixed, tmp_path)
 
-    assert asked.new == 14
+    assert (asked.kept, asked.new) == (0, 12)
     (mixed / "leaf" / "original.png").write_bytes((photos / "leaf" / "leaf000.png").read_bytes())
     asked = ask(model, mixed, tmp_path)
     assert (asked.kept, asked.new) == (1, 12)
     assert {one.name for one in asked.skipped} == {"leaf/copy.png", "leaf/same.png"}
+
+
+def test_a_model_without_hashes_says_that_it_misses_near_copies(
+    fitted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, photos = fitted
+    old = shutil.copytree(model, tmp_path / "old")
+    with np.load(old / REFERENCE_FILE) as known:
+        np.savez(old / REFERENCE_FILE, **{name: known[name] for name in known if name != "hashes"})
+
+    new = ask(old, make_photos(tmp_path / "new", 4, seed=7), tmp_path)
+
+    assert new.warnings[-1].startswith("near-repeats were not looked for")
+    assert not any("near-repeats" in warning for warning in ask(old, photos, tmp_path).warnings)
 
 
 def test_a_model_fitted_before_sets_were_kept_says_so(

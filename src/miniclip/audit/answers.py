@@ -21,6 +21,7 @@ from miniclip.embed import Progress, Skipped
 from miniclip.encoder import Encoder
 from miniclip.errors import BundleError, DatasetError
 from miniclip.evaluate.classifier import match_classes
+from miniclip.evaluate.training_repeats import UNSEARCHED, training_repeats
 from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.cross_fit import view_scores
 from miniclip.probe.model import IMAGES_FILE, ClassifierModel
@@ -111,7 +112,8 @@ def ask_model(
     of_row = [records.get(content) for content in prepared.table.contents]
     learnt = np.array([bool(one and one["learnt_from"]) for one in of_row])
     kept = np.array([bool(one and "predicted" in one) for one in of_row])
-    repeats = np.isin(prepared.group, prepared.group[learnt]) & ~learnt & ~kept
+    known = training_repeats(prepared, model.reference)
+    repeats = known.repeated & ~learnt & ~kept
     flattered = (learnt & ~kept) | repeats
     rows = np.flatnonzero(~flattered)
     if not len(rows):
@@ -130,15 +132,21 @@ def ask_model(
         ),
     )
     old = kept[rows].any() and answers.covered is None
-    said = ("the model was fitted before it kept its prediction sets; fit it again for coverage "
-            "and the share decided automatically",) if old else ()  # fmt: skip
+    said = list(prepared.warnings)
+    if old:
+        said.append(
+            "the model was fitted before it kept its prediction sets; fit it again for coverage "
+            "and the share decided automatically"
+        )
+    if not known.searched and not kept[rows].all():
+        said.append(UNSEARCHED)
     return Asked(
         answers=answers,
         name=prepared.name,
         kept=int(kept[rows].sum()),
         new=int((~kept[rows]).sum()),
         skipped=skipped,
-        warnings=(*prepared.warnings, *said),
+        warnings=tuple(said),
     )
 
 

@@ -16,6 +16,8 @@ from miniclip.probe.model import Reference
 from miniclip.probe.prepare import Prepared
 from miniclip.probe.results import to_json
 
+UNSEARCHED = "near-repeats were not looked for: the model keeps no hashes, fit it again"
+
 
 @dataclass(frozen=True)
 class TrainingRepeats:
@@ -68,7 +70,7 @@ class TrainingRepeats:
             )
         if self.searched:
             return said
-        return f"{said}; near-repeats were not looked for: the model keeps no hashes, fit it again"
+        return f"{said}; {UNSEARCHED}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
