@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from miniclip.arrays import unit_rows
+from miniclip.arrays import IntArray, unit_rows
 from miniclip.embed import embed_all
 from miniclip.errors import ConfigError, TrainingError
 from miniclip.onnx_encoder import OnnxEncoder
@@ -39,11 +39,16 @@ SETTINGS = FinetuneSettings(
 )
 
 
-def tune(case: Case, output: Path, settings: FinetuneSettings = SETTINGS, **options: Any) -> Tuned:
+def tune(
+    case: Case,
+    output: Path,
+    settings: FinetuneSettings = SETTINGS,
+    groups: IntArray | None = None,
+    **options: Any,
+) -> Tuned:
     rows = np.arange(PICTURES)
-    images = LabelledSources(
-        case.sources, case.labels, rows, CLASSES, train=rows[:21], validation=rows[21:]
-    )
+    groups = rows if groups is None else groups
+    images = LabelledSources(case.sources, case.labels, groups, CLASSES, rows[:21], rows[21:])
     return finetune(case.bundle, images, case.head, settings, output=output, **options)
 
 
@@ -136,6 +141,8 @@ def test_a_finished_run_is_read_and_not_repeated(case: Case, tuned: Tuned) -> No
     assert json.loads((run / RESULT_FILE).read_text())["epoch"] == tuned.epoch
     with pytest.raises(TrainingError, match="another settings, seed;"):
         tune(case, run, replace(SETTINGS, epochs=9), seed=1)
+    with pytest.raises(TrainingError, match="another images;"):
+        tune(case, run, groups=np.zeros(PICTURES, dtype=np.int64))
 
 
 @pytest.mark.parametrize(
