@@ -18,6 +18,8 @@ from miniclip.index.vector_cache import VectorCache
 from miniclip.probe.cross_fit import view_scores
 from miniclip.probe.fit import Fitted, fit_classifier
 from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.results import NaiveResult
+from miniclip.probe.summary import summary
 from miniclip.testing import FakeEncoder
 from tests.probe.photos import COLOURS, make_photos
 
@@ -105,12 +107,36 @@ def test_repeats_stay_on_one_side_and_the_naive_split_profits(
     settings = FitSettings(head="knn", overrides=("neighbours=1",), folds=3)
     result = run(tmp_path / "data", cache, settings).result
     assert result.repeats.exact == 180
+    assert result.naive
     assert result.naive.accuracy.value > 0.9
     assert result.figures.scores.accuracy.value < 0.75
     folds: dict[str, set[int]] = {}
     for image in result.held_out:
         folds.setdefault(Path(image.name).name[:3], set()).add(image.fold)
     assert all(len(fold) == 1 for fold in folds.values())
+
+
+@pytest.mark.parametrize(("repeats", "measured"), [("train", False), ("both", True), ("no", True)])
+def test_the_naive_figure_of_given_parts_is_of_repeats_that_straddle_them(
+    tmp_path: Path, cache: VectorCache, repeats: str, measured: bool
+) -> None:
+    for seed, part in enumerate(("train", "val")):
+        make_photos(tmp_path / "data" / part, 15, seed=seed, spread=90)
+    first = tmp_path / "data" / "train" / "apple" / "apple000.png"
+    if repeats == "train":
+        shutil.copy(first, first.with_name("copy.png"))
+    elif repeats == "both":
+        shutil.copy(first, tmp_path / "data" / "val" / "apple" / "copy.png")
+    fitted = run(tmp_path / "data", cache)
+    naive, clean = fitted.result.naive, fitted.result.figures.scores
+    assert (naive is not None) == measured
+    if repeats == "no":
+        assert naive == NaiveResult(clean.accuracy, clean.macro_f1)
+    said = summary(fitted.result)
+    assert ("otherwise was not measured" in said) == (repeats == "train")
+    assert ("with these on both sides of the split" in said) == (repeats == "both")
+    card = fitted.contents()["model_card.md"].decode()
+    assert ("repeats straddle the split" in card) == measured
 
 
 def test_groups_of_the_file_names_stay_together(photos: Path, cache: VectorCache) -> None:

@@ -45,14 +45,21 @@ class Bench:
         settings = self.settings
         return learn(self.prepared, self.fitter(choice), folds=settings.folds, seed=settings.seed)
 
-    def naive(self, learnt: Learnt, clean: ClassifierScores) -> NaiveResult:
-        """Score the same head where repeats may straddle the split."""
+    def naive(self, learnt: Learnt, clean: ClassifierScores) -> NaiveResult | None:
+        """Score the same head where repeats may straddle the split.
+
+        None where there are repeats, but one split judges and none straddles it: to deal them anew
+        would take another training.
+        """
         prepared, settings = self.prepared, self.settings
         rows, scores = learnt.rows, learnt.scores
-        if not learnt.cross_fitted:
+        known = np.union1d(rows, learnt.learnt_from)
+        if len(learnt.straddling):
             rows = np.concatenate([rows, learnt.straddling])
             scores = np.concatenate([scores, learnt.straddling_scores])
-        elif len(np.unique(prepared.group[rows])) < len(rows):
+        elif len(np.unique(prepared.group[known])) == len(known):
+            return NaiveResult(clean.accuracy, clean.macro_f1)
+        elif learnt.cross_fitted:
             # What the clean folds chose stays chosen: the naive ones show what a leak adds.
             choice = replace(settings.choice, overrides=_pinned(settings.choice, learnt.head))
             labels = prepared.labels[rows]
@@ -61,7 +68,7 @@ class Bench:
             fit = self.fitter(choice)
             scores = cross_fit(fit, table, labels, dealt, keep_heads=False).scores
         else:
-            return NaiveResult(clean.accuracy, clean.macro_f1)
+            return None
         found = self._scored(rows, scores)
         return NaiveResult(found.accuracy, found.macro_f1)
 

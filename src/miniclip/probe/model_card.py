@@ -50,8 +50,9 @@ def _figures(result: FitResult) -> str:
             f"sets hold the label (aim {1 - figures.conformal.alpha:.0%})",
             figures.conformal.coverage,
         ),
-        ("accuracy where repeats straddle the split", result.naive.accuracy),
     ]
+    if result.naive:
+        rows.append(("accuracy where repeats straddle the split", result.naive.accuracy))
     if result.test:
         rows.append(("accuracy on the test part", result.test.scores.accuracy))
     lines = [f"| {name} | {_percent(score)} |" for name, score in rows]

@@ -283,11 +283,11 @@ class FitResult:
     """Everything that `miniclip fit` has to say.
 
     figures: of the held-out images, with repeats kept on one side; naive: the same with repeats
-    spread at random. test: of the test part, if there is one, without images that repeat train or
-    val; test_naive: with them. rivals: other heads on the same held-out images. held_out: every
-    judged image. nearest: for the wrong ones, the training images that look most alike.
-    reproduce: the command. features_computed, seconds: about
-    this run alone, so they are in the JSON and not in the model directory.
+    spread at random, None where that was not measured. test: of the test part, if there is one,
+    without images that repeat train or val; test_naive: with them. rivals: other heads on the same
+    held-out images. held_out: every judged image. nearest: for the wrong ones, the training images
+    that look most alike. reproduce: the command. features_computed, seconds: about this run alone,
+    so they are in the JSON and not in the model directory.
     """
 
     data: DataSummary
@@ -296,7 +296,7 @@ class FitResult:
     classes: tuple[str, ...]
     protocol: str
     figures: Figures
-    naive: NaiveResult
+    naive: NaiveResult | None
     gate: GateResult
     repeats: RepeatsResult
     shortcuts: tuple[Shortcut, ...]

@@ -35,10 +35,12 @@ def _lines(result: FitResult) -> Iterator[str]:
             yield _line(f"  {name}", scores.f1) + f" F1, recall {scores.recall.value:.1%}"
     repeats = result.repeats
     if repeats.exact or repeats.near:
-        yield (
-            f"{repeats.exact} files are byte-identical to others and {repeats.near} nearly so; "
-            f"with these on both sides of the split: {result.naive.accuracy.value:.2%} accuracy"
-        )
+        said = f"{repeats.exact} files are byte-identical to others and {repeats.near} nearly so; "
+        if result.naive:
+            accuracy = result.naive.accuracy.value
+            yield f"{said}with these on both sides of the split: {accuracy:.2%} accuracy"
+        else:
+            yield f"{said}the split keeps them on one side; otherwise was not measured"
     if repeats.conflicts:
         first = repeats.conflicts[0]
         yield (

@@ -19,7 +19,13 @@ from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.probe.heads.head import Rows
 from miniclip.runtimes import load_encoder
 from miniclip.train.finetune.feed import LabelledSources
-from miniclip.train.finetune.run import CHECKPOINT_FILE, RESULT_FILE, Tuned, finetune
+from miniclip.train.finetune.run import (
+    CHECKPOINT_FILE,
+    RESULT_FILE,
+    SETTINGS_FILE,
+    Tuned,
+    finetune,
+)
 from miniclip.train.finetune.settings import FinetuneSettings, finetune_settings
 from miniclip.train.finetune.source import load_looks
 from tests.train.finetune.conftest import CLASSES, PICTURES, Case
@@ -162,6 +168,27 @@ def test_other_ways_to_tune_end_well_too(
     result = tune(case, tmp_path / "run", settings)
     assert np.isfinite(result.curves.validation_loss).all()
     assert np.isfinite(features(OnnxEncoder.open(result.bundle), case)).all()
+
+
+@pytest.mark.parametrize(
+    ("processor", "precision"),
+    [("", "float32"), ("_is_amx_tile_supported", "bf16"), ("_is_avx512_bf16_supported", "bf16")],
+)
+def test_bf16_is_taken_where_the_processor_multiplies_it(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processor: str, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        has_it = name == processor
+        monkeypatch.setattr(torch.cpu, name, lambda has_it=has_it: has_it)
+
+    def stop(_: int) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        tune(case, tmp_path / "run", replace(SETTINGS, precision="auto"), progress=stop)
+    kept = json.loads((tmp_path / "run" / SETTINGS_FILE).read_text())
+    assert kept["settings"]["precision"] == precision
 
 
 def test_another_tower_is_refused_and_the_right_one_may_be_named(

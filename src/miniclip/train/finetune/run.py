@@ -219,11 +219,12 @@ def _check(images: LabelledSources, head: LinearHead) -> None:
 
 
 def _precision(settings: FinetuneSettings) -> Precision:
-    """Choose bf16 where matrix units multiply it; elsewhere it would be slower than float32."""
+    """Choose bf16 where the processor multiplies it; elsewhere it is slower than float32."""
     if settings.precision != "auto":
         return settings.precision
-    has_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bf16" if torch.cuda.is_available() or has_units() else "float32"
+    questions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    multiplies = any(getattr(torch.cpu, name, lambda: False)() for name in questions)
+    return "bf16" if torch.cuda.is_available() or multiplies else "float32"
 
 
 def _claim(output: Path, identity: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class FinetuneSettings:
     patience: epochs without a lower validation cost before the training ends, 0 for never: most of
     what a cosine gains comes at its end.
     alphas: shares of the tuned weights in the mean with the frozen ones, of which validation
-    chooses (WiSE-FT). precision: "auto" is bf16 where the processor has units for it.
+    chooses (WiSE-FT). precision: "auto" is bf16 where the processor multiplies it.
     """
 
     unfreeze: str = "all"
