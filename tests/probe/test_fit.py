@@ -133,7 +133,7 @@ def test_the_naive_figure_of_given_parts_is_of_repeats_that_straddle_them(
     if repeats == "no":
         assert naive == NaiveResult(clean.accuracy, clean.macro_f1)
     said = summary(fitted.result)
-    assert ("otherwise was not measured" in said) == (repeats == "train")
+    assert ("what they add on both was not measured" in said) == (repeats == "train")
     assert ("with these on both sides of the split" in said) == (repeats == "both")
     card = fitted.contents()["model_card.md"].decode()
     assert ("repeats straddle the split" in card) == measured

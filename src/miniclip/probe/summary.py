@@ -40,7 +40,7 @@ def _lines(result: FitResult) -> Iterator[str]:
             accuracy = result.naive.accuracy.value
             yield f"{said}with these on both sides of the split: {accuracy:.2%} accuracy"
         else:
-            yield f"{said}the split keeps them on one side; otherwise was not measured"
+            yield f"{said}the split keeps these on one side; what they add on both was not measured"
     if repeats.conflicts:
         first = repeats.conflicts[0]
         yield (
