@@ -39,6 +39,17 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PATIENCE = 60_000  # ms; a busy machine draws slowly
 HARMLESS = ("minor", "moderate")
 SHOTS = os.environ.get("MINICLIP_TEST_SHOTS")
+# Two frames for a change to begin, then the end of whatever ends; what turns for ever does not.
+SETTLED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const ending = () => document.getAnimations().filter(
+    one => one.playState === "running" && isFinite(one.effect.getComputedTiming().endTime));
+  do {
+    await frame();
+    await frame();
+    await Promise.allSettled(ending().map(one => one.finished));
+  } while (ending().length);
+}"""
 FAR = 60  # more stops of the Tab key than any page has
 Look = tuple[dict[str, int], str]
 TWO_LOOKS: tuple[Look, ...] = ((WIDE, "light"), (PHONE, "dark"))
@@ -158,7 +169,7 @@ class Visit:
         for size, scheme in looks:
             self.page.set_viewport_size(size)  # type: ignore[arg-type]
             self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            self.page.wait_for_timeout(300)
+            self.settle()
             if SHOTS and name:
                 path = Path(SHOTS, f"{name}-{size['width']}-{scheme}.png")
                 self.page.screenshot(path=path, full_page=True)
@@ -169,6 +180,10 @@ class Visit:
             assert width <= size["width"]
         self.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
         self.page.emulate_media(color_scheme="light")
+
+    def settle(self) -> None:
+        """Wait until nothing fades or moves any more: a colour on its way to another is none."""
+        self.page.evaluate(SETTLED)
 
     def listen(self) -> None:
         """Remember errors, and requests to anybody else."""
