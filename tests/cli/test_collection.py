@@ -138,6 +138,22 @@ def test_nothing_matches_is_an_answer(cli: Cli, indexed: Path) -> None:
     assert Path(result["closest"]["path"]).name == "red.jpg"
 
 
+def test_the_only_figure_of_a_line_is_the_one_that_ranks(cli: Cli, indexed: Path) -> None:
+    sure = cli("search", "red", indexed)
+    all_of_them = cli("search", "red", indexed, "--min-confidence", 0)
+
+    lines = [line.split() for line in all_of_them.out.splitlines()]
+    scores = [float(score) for score, *_ in lines]
+    marked = {Path(path).name for _, *mark, path in lines if mark == ["?"]}
+    assert scores == sorted(scores, reverse=True)
+    assert "%" not in sure.out + all_of_them.out
+    assert all(len(line.split()) == 2 for line in sure.out.splitlines())
+    assert "blue.jpg" in marked
+    assert "red.jpg" not in marked
+    assert "? marks images that most likely show something else" in all_of_them.err
+    assert "? marks" not in sure.err
+
+
 def test_words_of_captions_and_names_rank_too(cli: Cli, indexed: Path) -> None:
     text = cli("search", "magenta", indexed, "--by", "text", "--json").json
     both = cli("search", "green square", indexed, "--by", "both", "--json").json

@@ -107,6 +107,22 @@ def test_what_does_not_match_is_cut_and_the_closest_is_named(store: AnyStore) ->
     assert len(everything.hits) == len(NAMES)
 
 
+def test_confidence_says_whether_and_never_in_which_order(store: AnyStore) -> None:
+    judge = Relevance.of(ENCODER)
+
+    everything = ask(store, question("red", top=30), judge).hits
+    written = ask(store, question("sky hills", by="text", top=30), judge).hits
+    unjudged = ask(store, question("red", top=30), None).hits
+
+    cosines = [hit.cosine for hit in everything]
+    assert cosines == sorted(cosines, reverse=True)
+    assert [hit.record.path for hit in everything if not hit.doubtful] == [
+        "pure/red.png",
+        "mixed/red.png",
+    ]
+    assert not any(hit.doubtful for hit in (*written, *unjudged))
+
+
 def test_confidence_is_judged_by_what_is_wanted_and_not_by_what_is_not(store: AnyStore) -> None:
     judge = Relevance.of(ENCODER)
 

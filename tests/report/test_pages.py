@@ -14,6 +14,7 @@ from PIL import Image
 from miniclip.demo import DemoResult, Found, Named, Question
 from miniclip.errors import StoreError
 from miniclip.images import ImageSource
+from miniclip.index.relevance import CUT
 from miniclip.index.search import Hit
 from miniclip.report.demo import write_demo_page
 from miniclip.report.page import THUMBNAIL_SIDE, thumbnail
@@ -57,7 +58,12 @@ def search_page(tmp_path: Path, query: str | Path, hits: list[Hit], command: str
     example = query if isinstance(query, Path) else None
     title = query.name if isinstance(query, Path) else query
     tiles = [
-        Tile(ImageSource.of(hit.path), hit.score, hit.confidence, tuple(map(str, hit.alike)))
+        Tile(
+            ImageSource.of(hit.path),
+            hit.score,
+            (hit.confidence or 1) < CUT,
+            tuple(map(str, hit.alike)),
+        )
         for hit in hits
     ]
     write_search_page(page, title=title, example=example, hits=tiles, command=command)
@@ -153,12 +159,17 @@ def test_the_demo_page_shows_both_directions_and_the_labels(tmp_path: Path, phot
     assert len(page.all("img")) == 3
 
 
-def test_a_search_page_shows_confidence_and_names_the_copies(tmp_path: Path, photo: Path) -> None:
+def test_a_search_page_shows_what_ranks_and_marks_doubt(tmp_path: Path, photo: Path) -> None:
     twin = Path("<i>twin</i>.png")
 
     page = search_page(tmp_path, "x", [Hit(photo, 0.5, confidence=0.875, alike=(twin,))])
+    doubtful = search_page(tmp_path, "x", [Hit(photo, 0.5, confidence=0.25)])
 
-    assert "0.500, 88 %" in page.source
+    assert "0.500<" in page.source
+    assert "marks those" not in page.source
+    assert "0.500 ?<" in doubtful.source
+    assert "? marks those" in doubtful.source
+    assert "88 %" not in page.source
     assert "1 near-duplicate</summary>" in page.source
     assert "&lt;i&gt;twin&lt;/i&gt;.png" in page.source
     assert "Nothing here matches" in search_page(tmp_path, "x", []).source

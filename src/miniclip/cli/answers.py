@@ -33,12 +33,15 @@ class Shown:
 
 
 def print_lines(shown: Shown) -> None:
-    """Print a line for each hit: score, confidence if there is one, path."""
+    """Print a line for each hit: score, a mark where the match is doubtful, path."""
+    doubt = any(hit.doubtful for hit in shown.answer.hits)
     for hit in shown.answer.hits:
-        sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
-        print(f"{hit.cosine:6.3f}{sure}  {shown.places.path_of(hit.record)}")
+        mark = (" ?" if hit.doubtful else "  ") if doubt else ""
+        print(f"{hit.cosine:6.3f}{mark}  {shown.places.path_of(hit.record)}")
         for copy in hit.alike:
-            print(f"{'':{6 + len(sure)}}  = {shown.places.path_of(copy)}")
+            print(f"{'':{6 + len(mark)}}  = {shown.places.path_of(copy)}")
+    if doubt:
+        output.note("? marks images that most likely show something else")
     _note(shown)
 
 
@@ -83,7 +86,7 @@ def write_page(path: Path, shown: Shown, title: str) -> None:
 
     sources = shown.places.sources_of([hit.record for hit in shown.answer.hits])
     tiles = [
-        Tile(source, hit.cosine, hit.confidence, tuple(_paths(shown.places, hit.alike)))
+        Tile(source, hit.cosine, hit.doubtful, tuple(_paths(shown.places, hit.alike)))
         for source, hit in zip(sources, shown.answer.hits, strict=True)
     ]
     example = Path(shown.images[0]) if len(shown.images) == 1 and not shown.sentence else None

@@ -18,7 +18,7 @@ from miniclip.errors import ConfigError
 from miniclip.index.hybrid import fuse
 from miniclip.index.near_duplicates import SourcesOf, fold, grey_rows
 from miniclip.index.query import Query, query_vector, wanted_vector
-from miniclip.index.relevance import CROWD, Opinions, Relevance
+from miniclip.index.relevance import CROWD, CUT, Opinions, Relevance
 from miniclip.index.store import Filter, ImageRecord, Scored
 
 By = Literal["vectors", "text", "both"]
@@ -72,11 +72,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Found:
-    """One hit. cosine: -1..1; confidence: 0..1 or None; alike: copies of it, best first."""
+    """One hit. cosine: -1..1, by which the model ranks; alike: copies of it, best first.
+
+    confidence: 0..1 that it shows what is asked, or None; it says whether, and ranks nothing.
+    doubtful: whether the usual limit of confidence would have cut it.
+    """
 
     record: ImageRecord
     cosine: float
     confidence: float | None
+    doubtful: bool = False
     alike: tuple[ImageRecord, ...] = ()
 
 
@@ -185,14 +190,19 @@ class _Judge:
             images = self._relevance.opinions(embeddings)
             shares = self._relevance.confidence(question.wanted, images, self._crowd)
             confidences = list(shares.tolist())
-        found = map(Found, records, cosines, confidences)
-        return [(hit, self._matches(hit)) for hit in found]
+        return [
+            (
+                Found(record, cosine, confidence, not self._matches(record, confidence, CUT)),
+                self._matches(record, confidence, question.min_confidence),
+            )
+            for record, cosine, confidence in zip(records, cosines, confidences, strict=True)
+        ]
 
-    def _matches(self, hit: Found) -> bool:
+    def _matches(self, record: ImageRecord, confidence: float | None, least: float) -> bool:
         return (
-            hit.confidence is None
-            or hit.confidence >= self._question.min_confidence
-            or (self._question.by != "vectors" and spelled_out(hit.record, self._question.words))
+            confidence is None
+            or confidence >= least
+            or (self._question.by != "vectors" and spelled_out(record, self._question.words))
         )
 
 

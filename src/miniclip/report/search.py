@@ -14,12 +14,13 @@ from miniclip.report.page import write_page
 class Tile:
     """A hit on the contact sheet.
 
-    score: a cosine, -1 to 1. confidence: 0 to 1, or None. alike: names of its near-duplicates.
+    score: a cosine, -1 to 1. doubtful: whether it most likely shows something else. alike: names of
+    its near-duplicates.
     """
 
     source: ImageSource
     score: float
-    confidence: float | None = None
+    doubtful: bool = False
     alike: tuple[str, ...] = ()
 
 

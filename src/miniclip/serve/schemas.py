@@ -54,8 +54,10 @@ class Hit(Answer):
 
     id: int = Field(examples=[17])
     path: str = Field(examples=["holiday/beach.jpg"])
-    score: float = Field(examples=[0.31])
-    confidence: float | None = Field(None, examples=[0.93])
+    score: float = Field(examples=[0.31], description="The cosine, by which the model ranks.")
+    confidence: float | None = Field(
+        None, examples=[0.93], description="That it shows what is asked; it ranks nothing."
+    )
     captions: list[str] = []
     url: str = Field(examples=["/v1/images/17"])
     alike: list[int] = []
