@@ -114,7 +114,7 @@ def test_search(visit: Visit, photos: list[Path]) -> None:
     visit.check("search-sentence", ALL_LOOKS)
     panel.get_by_label("Sentence").fill("")
     visit.drop(photos[3])
-    visit.sees("for this picture, the best first")
+    visit.sees("for this photo, the best first")
     tile = panel.get_by_role("button", name=photos[3].name)
     tile.first.click()
     visit.sees("similarity 1.000")

@@ -1,4 +1,5 @@
-// What gradio leaves out for screen readers and keyboards: live regions, names, and focus.
+// What gradio leaves out: live regions, names and focus for screen readers and keyboards; and that
+// what a click brings is in sight.
 (() => {
   const mend = () => {
     for (const place of document.querySelectorAll(".prose.said:not([role])")) {
@@ -32,11 +33,25 @@
     for (const table of document.querySelectorAll(".card table:not([tabindex])")) table.tabIndex = 0; // it scrolls
     for (const box of document.querySelectorAll("div.empty[aria-label]")) box.removeAttribute("aria-label");
   };
+  let wanted = null; // until it was there for a moment: it may grow
+  const bring = () => {
+    const place = [...document.querySelectorAll(wanted)].find((one) => one.offsetParent);
+    if (!place) return;
+    place.scrollIntoView({ block: "nearest" });
+    const brought = wanted;
+    setTimeout(() => { if (wanted === brought) wanted = null; }, 700);
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest(".hits .thumbnail-item")) wanted = ".chosen";
+    else if (event.target.closest("button.turning, .turning button")) wanted = ".answer .said";
+    else wanted = null;
+    soon();
+  });
   let waiting = false;
   const soon = () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; mend(); });
+    requestAnimationFrame(() => { waiting = false; mend(); if (wanted) bring(); });
   };
   new MutationObserver(soon).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["class"] });
   document.addEventListener("keydown", (event) => {

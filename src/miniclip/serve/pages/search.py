@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,7 +15,7 @@ import gradio as gr
 from miniclip.errors import ConfigError
 from miniclip.index.ask import Answer, Found
 from miniclip.index.relevance import CUT
-from miniclip.index.where import parse_where
+from miniclip.index.where import parse_where, taken_between
 from miniclip.serve.asking import Search
 from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import OnDisk, percent, photo, plain, sentence, told
@@ -52,7 +54,7 @@ class _Page:
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 asked = self._question()
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="answer"):
                 self._answer()
         answer = [
             *(self.shown, self.said, self.gallery, self.back, self.on, self.paging, self.picked)
@@ -84,10 +86,10 @@ class _Page:
             until = gr.Textbox(label="Taken until", placeholder="2024, 2024-05 or 2024-05-01")
             cut = gr.Slider(
                 0,
-                1,
-                CUT,
-                step=0.05,
-                label="Confidence",
+                100,
+                100 * CUT,
+                step=5,
+                label="Confidence, in %",
                 info="Below it a picture is no match. Counts for sentences.",
             )
             where = gr.Textbox(
@@ -99,7 +101,7 @@ class _Page:
         return [self.text, self.photo, folder, since, until, cut, where, fold]
 
     def _answer(self) -> None:
-        self.said = sentence("Describe a picture, or drop one here.")
+        self.said = sentence("Describe a picture, or choose a photo like the ones you look for.")
         self.gallery = gr.Gallery(
             label="Pictures",
             show_label=False,
@@ -111,16 +113,16 @@ class _Page:
             buttons=[],
             elem_classes="hits",
         )
-        with gr.Row(visible=False) as self.paging:
+        with gr.Row(visible=False, elem_classes="turning") as self.paging:
             self.back = gr.Button("Previous page", size="sm")
             self.on = gr.Button("Next page", size="sm")
-        with gr.Column(visible=False) as self.picked:
+        with gr.Column(visible=False, elem_classes="chosen") as self.picked:
             self.picture = gr.Image(
                 label="The chosen picture", interactive=False, buttons=["fullscreen"], height=420
             )
             self.facts = sentence()
             with gr.Row():
-                self.like = gr.Button("More like this")
+                self.like = gr.Button("More like this", elem_classes="turning")
                 self.save = gr.DownloadButton("Download")
 
     async def search(
@@ -141,8 +143,8 @@ class _Page:
             text=text,
             images=[OnDisk(photo)] if photo else [],
             top=_TOP,
-            where=await asyncio.to_thread(_condition, folder, since, until, where),
-            min_confidence=cut if text.strip() else None,
+            where=await asyncio.to_thread(_condition, self._place(folder), since, until, where),
+            min_confidence=cut / 100 if text.strip() else None,
             near_duplicates=fold,
         )
         return await self._show(question)
@@ -180,8 +182,7 @@ class _Page:
     async def _tile(self, hit: Found) -> tuple[str, str]:
         name = _name(hit)
         path = await self._kept(hit, _TILE)
-        score = percent(hit.confidence) if hit.confidence is not None else f"{hit.cosine:.2f}"
-        return path, f"{score}  {name}"
+        return path, f"{hit.cosine:.2f}{' ?' if hit.doubtful else ''}  {name}"
 
     async def pick(self, shown: Shown, event: gr.SelectData) -> list[Any]:
         chosen = event.index if isinstance(event.index, int) else 0
@@ -194,6 +195,15 @@ class _Page:
             plain(_facts(hit)),
             gr.DownloadButton(value=path),
         ]
+
+    def _place(self, folder: str | None) -> str | None:
+        """Return what the index calls a folder, however it is written; None for all of it."""
+        index, folder = self._service.index, (folder or "").strip()
+        if not folder or index is None:
+            return None
+        base = index.location.base
+        place = index.location.place(Path(os.path.normpath(base / folder if base else folder)))
+        return None if place.path == os.curdir else place.path
 
     async def _kept(self, hit: Found, side: int) -> str:
         data, _ = await self._service.image(hit.record.id, side)
@@ -217,18 +227,28 @@ def _condition(*boxes: str | None) -> str | None:
         quoted = folder.replace("'", "''")
         parts.append(f"folder = '{quoted}'")
     for operator, date in ((">=", since), ("<=", until)):
-        if date and not _DATE.fullmatch(date):
+        if date and not _is_date(date):
             raise ConfigError(f"{date!r} is no date; write 2024, 2024-05 or 2024-05-01")
         parts += [f"taken {operator} {date}"] if date else []
     return " and ".join(parts) or None
 
 
+def _is_date(text: str) -> bool:
+    try:
+        taken_between(text, None)
+    except ConfigError:
+        return False
+    return bool(_DATE.fullmatch(text))  # a moment of a day has a colon, which a box need not know
+
+
 def _sentence(question: Search, answer: Answer) -> str:
-    what = f'"{question.text.strip()}"' if question.text.strip() else "this picture"
+    what = _asked(question)
     count = len(answer.hits)
     if count:
         page = f"Page {question.page}: " if answer.more or question.page > 1 else ""
-        return f"{page}{count} picture{'s' * (count > 1)} for {what}, the best first."
+        found = f"{page}{count} picture{'s' * (count > 1)} for {what}, the best first."
+        doubt = any(hit.doubtful for hit in answer.hits)
+        return f"{found} ? marks what most likely is no match." if doubt else found
     if question.page > 1:
         return "There are no more pictures."
     if answer.closest:
@@ -240,13 +260,18 @@ def _sentence(question: Search, answer: Answer) -> str:
     return f"Nothing here matches {what} with these filters."
 
 
+def _asked(question: Search) -> str:
+    text = [f'"{question.text.strip()}"'] if question.text.strip() else []
+    return " and ".join([*text, *["this photo"] * bool(question.images or question.like)])
+
+
 def _facts(hit: Found) -> str:
     record = hit.record
     size = f"{record.width} × {record.height}" if record.width else ""
     first = [_name(hit), size, (record.taken or "").replace("T", " "), record.camera or ""]
-    score = [f"similarity {hit.cosine:.3f}"]
+    score = [f"similarity {hit.cosine:.3f}, which ranks"]
     if hit.confidence is not None:
-        score.insert(0, f"confidence {percent(hit.confidence)}")
+        score.append(f"confidence that it matches {percent(hit.confidence)}")
     alike = [f"shown once for {len(hit.alike)} more like it"] if hit.alike else []
     return "\n".join([_joined(first), _joined(score + alike), *record.captions])
 
