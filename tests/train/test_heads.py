@@ -81,6 +81,18 @@ def test_a_norm_at_the_end_centres_each_row(kind: HeadKind) -> None:
     torch.testing.assert_close(out.mean(1), torch.zeros(5), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_that_come_in_are_dropped_in_training_alone(kind: HeadKind) -> None:
+    plain = head(kind, dropout=0.0)
+    torch.manual_seed(0)
+    dropping = build_head(kind, 12, 6, hidden=20, dropout=0.0, input_dropout=0.5)
+    torch.testing.assert_close(dropping.eval()(ROWS), plain(ROWS))
+    torch.manual_seed(1)
+    dropped = F.dropout(ROWS, 0.5)
+    torch.manual_seed(1)
+    torch.testing.assert_close(dropping.train()(ROWS), plain(dropped))
+
+
 @pytest.mark.parametrize("kind", ["mlp", "projection"])
 def test_dropout_acts_in_training_alone(kind: HeadKind) -> None:
     built = head(kind)
@@ -96,6 +108,7 @@ def test_dropout_acts_in_training_alone(kind: HeadKind) -> None:
         ({"embedding": -1}, "embedding is -1"),
         ({"hidden": 0}, "hidden is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"input_dropout": -0.1}, "input_dropout is -0.1"),
         ({"bias": False}, "bias is false, but kind is 'mlp'"),
     ],
 )

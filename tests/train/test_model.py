@@ -123,9 +123,11 @@ def test_standardised_features_reach_the_head(tmp_path: Path) -> None:
     model = tiny_model(tmp_path, head="linear").eval()
     features = torch.randn(6, 16) * 3 + 5
     features[:, 0] = 2.0
+    features[:, 1] = 5 + 0.01 * torch.randn(6)
     mean, std = features.mean(0), features.std(0)
     model.standardise_features(mean, std)
-    safe = torch.where(std > 0, std, torch.ones_like(std))
+    least = 0.3 * sorted(std.tolist())[7]
+    safe = torch.tensor([max(value, least) for value in std.tolist()])
     expected = model.image_head((features - mean) / safe)
     torch.testing.assert_close(model.image_embedding(features), expected)
     assert model.image_embedding(features).isfinite().all()

@@ -8,6 +8,7 @@ from torch import nn
 from miniclip.train.heads import build_head
 from miniclip.train.model import LearningRates, TwoTower
 from miniclip.train.recipe import Head, Recipe
+from miniclip.train.towers.described import DescribedTower
 from miniclip.train.towers.image import load_image_tower
 from miniclip.train.towers.text import load_text_tower
 
@@ -19,6 +20,8 @@ def build_model(recipe: Recipe) -> TwoTower:
     """
     image, text, rates = recipe.image, recipe.text, recipe.train.rates
     image_tower = load_image_tower(image.tower, side=image.side)
+    if image.layers == "all":
+        image_tower = DescribedTower(image_tower)
     text_tower = load_text_tower(
         text.tower,
         pooling=text.pooling,
@@ -65,5 +68,6 @@ def _head(settings: Head, features: int, embedding: int) -> nn.Module:
         hidden=settings.hidden,
         dropout=settings.dropout,
         norm=settings.norm,
+        input_dropout=settings.input_dropout,
         bias=settings.bias,
     )

@@ -60,11 +60,12 @@ def build_head(
     dropout: float = 0.1,
     norm: bool = False,
     bias: bool = True,
+    input_dropout: float = 0.0,
 ) -> nn.Module:
     """Build a head with fresh weights.
 
     features: F; embedding: D; hidden: width of the mlp; norm: end with a LayerNorm; bias:
-    whether a linear head adds b.
+    whether a linear head adds b; dropout: inside; input_dropout: of the features that come in.
     TrainingError for an unknown kind or a value out of range.
     """
     if kind not in get_args(HeadKind):
@@ -72,20 +73,23 @@ def build_head(
     for name, size in (("features", features), ("embedding", embedding), ("hidden", hidden)):
         if size < 1:
             raise TrainingError(f"head: {name} is {size}; give a whole number from 1 up")
-    if not 0 <= dropout < 1:
-        raise TrainingError(f"head: dropout is {dropout}; give a share from 0 to below 1")
+    for name, share in (("dropout", dropout), ("input_dropout", input_dropout)):
+        if not 0 <= share < 1:
+            raise TrainingError(f"head: {name} is {share}; give a share from 0 to below 1")
     if kind != "linear" and not bias:
         raise TrainingError(f"head: bias is false, but kind is {kind!r}; only 'linear' can do so")
-    if kind == "projection":
-        return ProjectionHead(features, embedding, dropout=dropout)
     head: nn.Module
-    if kind == "linear":
+    if kind == "projection":
+        head = ProjectionHead(features, embedding, dropout=dropout)
+    elif kind == "linear":
         head = nn.Linear(features, embedding, bias=bias)
     elif kind == "mlp":
         head = _mlp(features, embedding, hidden=hidden, dropout=dropout)
     else:
         head = ResidualHead(features, embedding, hidden=hidden, dropout=dropout)
-    return nn.Sequential(head, nn.LayerNorm(embedding)) if norm else head
+    before = [nn.Dropout(input_dropout)] if input_dropout else []
+    after = [nn.LayerNorm(embedding)] if norm and kind != "projection" else []
+    return nn.Sequential(*before, head, *after) if before or after else head
 
 
 def _mlp(features: int, embedding: int, *, hidden: int, dropout: float) -> nn.Sequential:

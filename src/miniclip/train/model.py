@@ -20,6 +20,8 @@ from miniclip.train.towers.centre import enlarged_centre
 from miniclip.train.towers.image import Cut, ImageTower
 from miniclip.train.towers.text import TextTower
 
+LEAST_STD = 0.3  # of the median
+
 
 @dataclass(frozen=True)
 class LearningRates:
@@ -106,11 +108,8 @@ class TwoTower(nn.Module):
 
     @property
     def feature_parts(self) -> tuple[int, ...]:
-        """How many numbers each of `described_pixels` has, the features first."""
-        side = self.image_tower.image_spec.side
-        with torch.no_grad():
-            parts = self.image_tower.described(torch.zeros(1, 3, side, side))
-        return tuple(part.shape[1] for part in parts)
+        """How many numbers of `described_pixels` come from each layer, the last one's first."""
+        return self.image_tower.feature_parts
 
     @property
     def scale(self) -> Tensor:
@@ -179,8 +178,9 @@ class TwoTower(nn.Module):
     def standardise_features(self, mean: Tensor, std: Tensor) -> None:
         """Fix what is taken from image features before the head, and what they are divided by.
 
-        mean, std: (F,), measured on training images. A std of 0, of a feature that never moves,
-        counts as 1. TrainingError for another shape or a value that is not finite.
+        mean, std: (F,), measured on training images. A std counts as at least three tenths of the
+        median of its layer: what hardly moves on those images may move much on others, and must
+        not drown the rest. TrainingError for another shape or a value that is not finite.
         """
         for name, values in (("mean", mean), ("std", std)):
             if values.shape != self.feature_mean.shape or not values.isfinite().all():
@@ -189,7 +189,11 @@ class TwoTower(nn.Module):
                     f"not finite; give {self.feature_mean.numel()} finite numbers"
                 )
         self.feature_mean.copy_(mean)
-        self.feature_std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+        parts = list(self.feature_parts)
+        layers = torch.split(std, parts if sum(parts) == len(std) else [len(std)])
+        least = torch.cat([LEAST_STD * layer.median().expand_as(layer) for layer in layers])
+        bounded = std.maximum(least)
+        self.feature_std.copy_(torch.where(bounded > 0, bounded, torch.ones_like(std)))
 
     @torch.no_grad()
     def clamp_scale(self) -> None:

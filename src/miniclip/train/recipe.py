@@ -60,11 +60,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Head:
-    """A projection head; see `heads`."""
+    """A projection head; see `heads`.
+
+    dropout: inside the mlp; input_dropout: of the features that come in.
+    """
 
     kind: HeadKind = "residual"
     hidden: int = 1024
     dropout: float = 0.1
+    input_dropout: float = 0.0
     norm: bool = False
     bias: bool = True
 
@@ -73,6 +77,8 @@ class Head:
 class Image:
     """The image tower; see `towers.image`.
 
+    layers: what the head reads, the features of the last layer or also what earlier maps say (see
+    `towers.described`), which costs nothing but a wider head.
     standardise: subtract the mean of the training features and divide by their deviation.
     centre: share of the sides whose enlargement the exported model looks at too, such as 0.75, at
     twice the cost; the figures of the run are those of one look. See `towers.centre`.
@@ -82,6 +88,7 @@ class Image:
     side: int | None = None
     trainable: str = "none"
     cut: Cut = "features"
+    layers: Literal["last", "all"] = "last"
     standardise: bool = True
     centre: float | None = None
     head: Head = field(default_factory=Head)

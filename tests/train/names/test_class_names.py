@@ -23,6 +23,7 @@ from miniclip.train.names.class_names import (
     guessed_words,
     imagenet_classifier,
     imagenet_wordings,
+    widened,
 )
 from miniclip.train.names.words import RIDGE, Prompts, Wording, guess_rows, vocabulary
 from miniclip.train.recipe import ClassNames
@@ -90,6 +91,20 @@ def test_a_class_that_is_added_gains_one_logit_and_keeps_the_centre(
         assert row @ directions[number] == pytest.approx(1, abs=1e-5)
         expected = covariance @ row / (row @ covariance @ row)
         np.testing.assert_allclose(directions[number], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_features_of_earlier_layers_move_with_a_class_that_reads_none_of_them(
+    model: TwoTower, classifier: Classifier, features: FloatArray
+) -> None:
+    earlier = features[:, :3] @ np.diag([1.0, -2.0, 0.5]).astype(np.float32)
+    both = np.hstack([features, earlier])
+    wide = widened(classifier, F + 3)
+    assert wide.bias is classifier.bias
+    np.testing.assert_array_equal(both @ wide.rows.numpy().T, features @ classifier.rows.numpy().T)
+    directions = task_of(model, wide, both).directions.numpy()
+    alone = task_of(model, classifier, features).directions.numpy()
+    np.testing.assert_allclose(directions[:, :F], alone, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(directions[:, F:], alone[:, :3] * [1, -2, 0.5], rtol=1e-3, atol=1e-6)
 
 
 def test_the_loss_is_the_divergence_from_the_classifier(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from miniclip.arrays import unit_rows
+from miniclip.errors import TrainingError
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.train.export.bundle import FULL, Label, export_model
 from miniclip.train.finetune.export import export_tuned
@@ -17,16 +18,17 @@ from miniclip.train.finetune.source import Looks
 from miniclip.train.heads import build_head
 from miniclip.train.model import TwoTower
 from miniclip.train.towers.centre import enlarged_centre
+from miniclip.train.towers.described import DescribedTower
 from miniclip.train.towers.efficientnet_lite import EfficientNetLite, InvertedResidual
-from miniclip.train.towers.image import LiteTower, texture
+from miniclip.train.towers.image import ImageTower, LiteTower, load_image_tower, texture
 from miniclip.train.towers.joined import JoinedTower
 from miniclip.train.towers.text import load_text_tower
-from tests.train.tiny_checkpoints import text_checkpoint
+from tests.train.tiny_checkpoints import image_checkpoint, text_checkpoint
 
 pytestmark = pytest.mark.train
 
 
-def two_tower(image: LiteTower, directory: Path) -> TwoTower:
+def two_tower(image: ImageTower, directory: Path) -> TwoTower:
     """Join an image tower that looks twice with a text tower of a few kilobytes."""
     text = load_text_tower(text_checkpoint("distilbert", directory / "text"))
     heads = [build_head("linear", t.feature_dim, 8) for t in (image, text)]
@@ -106,8 +108,9 @@ def test_a_bundle_has_them_behind_the_features(tower: LiteTower, tmp_path: Path)
     np.testing.assert_allclose(encoder.encode_pixels(pixels).features, expected, atol=1e-3)
 
 
-def test_a_tuned_tower_keeps_saying_them(tower: LiteTower, tmp_path: Path) -> None:
-    model = two_tower(tower, tmp_path)
+@pytest.mark.parametrize("whole", [False, True], ids=["last layer", "all layers"])
+def test_a_tuned_tower_keeps_saying_them(whole: bool, tower: LiteTower, tmp_path: Path) -> None:
+    model = two_tower(DescribedTower(tower) if whole else tower, tmp_path)
     bundle = export_model(model, tmp_path / "bundle", label=Label("tiny", "MIT", {}), weights=FULL)
     with torch.no_grad():
         for parameter in tower.parameters():  # as if it had learnt
@@ -122,3 +125,59 @@ def test_a_tuned_tower_keeps_saying_them(tower: LiteTower, tmp_path: Path) -> No
     found = OnnxEncoder.open(tuned).encode_pixels(pixels)
     np.testing.assert_allclose(found.features, torch.cat([features, *earlier], 1), atol=1e-4)
     np.testing.assert_allclose(found.embeddings, unit_rows(projected), atol=1e-4)
+
+
+def test_a_head_may_read_all_layers(tower: LiteTower, tmp_path: Path) -> None:
+    model = two_tower(DescribedTower(tower), tmp_path)
+    pixels = np.random.default_rng(0).random((2, 3, 96, 96), dtype=np.float32)
+    looks = [torch.from_numpy(pixels), enlarged_centre(torch.from_numpy(pixels), 0.7)]
+    with torch.no_grad():
+        expected = sum(torch.cat(tower.described(look), dim=1) for look in looks) / 2
+        features = model.pixel_features(looks[0])
+        projected = model.project_image(features)
+    assert isinstance(expected, torch.Tensor)
+    torch.testing.assert_close(features, expected)
+
+    label = Label("tiny", "MIT", {})
+    bundle = export_model(model, tmp_path / "bundle", label=label, weights=FULL)
+    assert bundle.manifest.feature_parts == tower.feature_parts
+    found = OnnxEncoder.open(bundle).encode_pixels(pixels)
+    np.testing.assert_allclose(found.features, features, atol=1e-3)
+    np.testing.assert_allclose(found.embeddings, projected, atol=1e-4)
+
+
+def test_what_reads_all_layers_is_frozen_or_learns_as_a_whole(tower: LiteTower) -> None:
+    described, pixels = DescribedTower(tower), torch.rand(1, 3, 96, 96)
+    for trainable in ("none", "all"):
+        frozen, live = described.split(trainable)
+        assert isinstance(frozen, torch.nn.Identity) == (trainable == "all")
+        assert {p.requires_grad for p in described.parameters()} == {trainable == "all"}
+        torch.testing.assert_close(live(frozen(pixels)), described(pixels))
+    with pytest.raises(TrainingError, match=r"set image.trainable to 'none' or 'all'"):
+        described.split("last:1")
+    with pytest.raises(TrainingError, match=r"image.cut to 'features'"):
+        described.split("none", cut="map")
+    with pytest.raises(TrainingError, match="'half'"):
+        described.split("half")
+    torch.testing.assert_close(described.feature_map(pixels), tower.feature_map(pixels))
+
+
+def test_a_tower_of_one_layer_has_no_others_to_read(tmp_path: Path) -> None:
+    alone = load_image_tower(image_checkpoint("resnet", tmp_path / "image"))
+    with pytest.raises(TrainingError, match=r"set image.layers to 'last'"):
+        DescribedTower(alone)
+
+
+def test_a_layer_that_hardly_moves_is_measured_by_itself(tower: LiteTower, tmp_path: Path) -> None:
+    model = two_tower(DescribedTower(tower), tmp_path)
+    last, *_ = tower.feature_parts
+    std = torch.ones(sum(tower.feature_parts))
+    std[last:] = 0.001
+    std[last] = 0.0
+    model.standardise_features(torch.zeros_like(std), std)
+    expected = std.clone()
+    expected[last] = 0.0003
+    torch.testing.assert_close(model.feature_std, expected)
+
+    model.standardise_features(torch.zeros_like(std), torch.zeros_like(std))
+    assert model.feature_std.eq(1).all()

@@ -94,11 +94,13 @@ def _with_projection(
     """Put what the old image graph makes of features behind the graph of a tower.
 
     tower: `pixels` to `output`. projected: how many of the features are projected, where others
-    follow them. ExportError when the old graph hides its projection.
+    follow them, unless the projection reads them all. ExportError when the old graph hides its
+    projection.
     """
     try:
         pooled, given = _FEATURES, "output"
-        if projected is not None:
+        reads_all = any(_FEATURES in node.input for node in old.graph.node)
+        if projected is not None and not reads_all:
             pooled, given = _pooled(old.graph, projected), _first(tower.graph, projected)
         projection = Extractor(old).extract_model([pooled], [_EMBEDDING])
         joined = compose.merge_models(

@@ -13,6 +13,7 @@ from miniclip.bundle import Bundle
 from miniclip.encoder import Encoder
 from miniclip.errors import TrainingError
 from miniclip.train.towers.centre import enlarged_centre
+from miniclip.train.towers.described import DescribedTower
 from miniclip.train.towers.image import ImageTower, lite_variant, load_image_tower
 
 MIN_COSINE = 0.999
@@ -52,7 +53,9 @@ def load_looks(bundle: Bundle, tower: str | None = None) -> Looks:
         from miniclip.train.run import load_trained  # noqa: PLC0415 - Lightning, for this case alone
 
         model = load_trained(Path(tower).expanduser()).model
-        return Looks(model.image_tower, model.image_centre)
+        trained = model.image_tower
+        inner = trained.inner if isinstance(trained, DescribedTower) else trained
+        return Looks(inner, model.image_centre)
     source = tower or provenance.get("image_tower")
     if not source:
         raise TrainingError(f"{bundle.directory} does not say what its tower was; {_CURE}")

@@ -182,6 +182,15 @@ def imagenet_classifier(tower: str) -> Classifier:
     return Classifier(imagenet_wordings(), rows, bias)
 
 
+def widened(classifier: Classifier, features: int) -> Classifier:
+    """Let a classifier ignore the features behind its own, those of earlier layers; features: F.
+
+    Its rows end in zeros then, while the class means that follow from them (see the header) do not.
+    """
+    missing = features - classifier.rows.shape[1]
+    return classifier._replace(rows=F.pad(classifier.rows, (0, missing)))
+
+
 def imagenet_wordings() -> tuple[Wording, ...]:
     """Return the 1,000 classes in words: a clear name, the synonyms of WordNet, two sentences."""
     try:
@@ -216,7 +225,7 @@ def class_name_task(
     settings = recipe.class_names
     if not settings.weight:
         return None
-    classifier = imagenet_classifier(recipe.image.tower)
+    classifier = widened(imagenet_classifier(recipe.image.tower), features.shape[1])
     words = None
     if settings.words:
         found = vocabulary(captions, [wording.description for wording in classifier.wordings])

@@ -54,9 +54,18 @@ class ImageTower(nn.Module, ABC):
     def described(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, S, S) to the features (B, F), then what earlier maps say, if any, (B, C) each.
 
-        They tell what the features have forgotten, at no cost; only classifiers ask for them.
+        They tell what the features have forgotten, at no cost; classifiers ask for them, and a head
+        that reads all layers (see `described`).
         """
         return (self(pixels),)
+
+    @property
+    def feature_parts(self) -> tuple[int, ...]:
+        """How many numbers each part of `described` has, the features first."""
+        side = self.image_spec.side
+        with torch.no_grad():
+            parts = self.described(torch.zeros(1, 3, side, side))
+        return tuple(part.shape[1] for part in parts)
 
     @abstractmethod
     def feature_map(self, pixels: Tensor) -> Tensor:
