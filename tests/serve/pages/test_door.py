@@ -21,6 +21,7 @@ pytest.importorskip("gradio")
 from miniclip.serve.auth import Credentials
 from miniclip.serve.pages import disk
 from miniclip.serve.settings import Settings
+from tests.serve.conftest import Served
 from tests.serve.running import Running, code_of, png, running, status_of
 
 WORD = "a-word-of-24-letters-now"
@@ -51,12 +52,13 @@ SHUT = [
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[Running]:
+def house(served: Served) -> Iterator[Running]:
     """Serve pages to those who know the word, in small portions."""
     settings = Settings(
         port=0, upload_bytes=UPLOAD_BYTES, upload_seconds=1.5, kept_bytes=3 * UPLOAD_BYTES
     )
-    with running(settings, credentials=Credentials(WORD, {}), pages=True) as server:
+    word = Credentials(WORD, {})
+    with running(settings, index=served.index, credentials=word, pages=True) as server:
         yield server
 
 
@@ -78,10 +80,21 @@ def config(http: httpx.Client) -> dict[str, Any]:
 
 def answer(http: httpx.Client, photo: Any) -> str:
     """Press the button "Match" with a photo, and return what the server streams back."""
+    return do(http, "Match", "click", [photo, "red\ngreen", 2])
+
+
+def do(http: httpx.Client, name: str, what: str, values: list[Any], **event: Any) -> str:
+    """Press or choose what has a value or a label, and return what the server streams back."""
     pages = config(http)
-    (button,) = (one["id"] for one in pages["components"] if one["props"].get("value") == "Match")
-    (event,) = (one for one in pages["dependencies"] if [button, "click"] in one["targets"])
-    asked = {"data": [photo, "red\ngreen", 2], "fn_index": event["id"], "session_hash": "visit"}
+    targets = [
+        [one["id"], what]
+        for one in pages["components"]
+        if name in (one["props"].get("value"), one["props"].get("label"))
+    ]
+    (number,) = (
+        one["id"] for one in pages["dependencies"] if any(t in one["targets"] for t in targets)
+    )
+    asked = {"data": values, "fn_index": number, "session_hash": "visit", **event}
     assert http.post("/gradio_api/queue/join", json=asked).status_code == 200
     return http.get("/gradio_api/queue/data?session_hash=visit").text
 
@@ -146,6 +159,21 @@ def test_a_photo_is_matched_and_a_picture_of_the_server_is_not(
             said = answer(inside, asked)
             assert "The best" not in said
             assert "no such file" in said
+
+
+def test_a_page_older_than_the_server_is_told_so(
+    inside: httpx.Client, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = {"path": str(tmp_path / "gone.jpg"), "meta": {"_type": "gradio.FileData"}}
+    chosen = {"index": 0, "value": {"image": gone, "caption": "x"}, "selected": True}
+    said = do(inside, "Pictures", "select", [None], event_data=chosen)
+    assert "no such file is kept here; load the page again" in said
+    assert "gone.jpg" not in said
+    for name in ("More like this", "Next page"):
+        assert "search again" in do(inside, name, "click", [None])
+    chosen["value"] = None
+    assert "search again" in do(inside, "Pictures", "select", [None], event_data=chosen)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_is_kept_lies_in_one_folder() -> None:

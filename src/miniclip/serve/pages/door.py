@@ -81,13 +81,35 @@ class Document(gr.Blocks):  # type: ignore[misc]
         self, block_fn: Any, inputs: Any, state: Any, *values: Any, **named: Any
     ) -> Any:
         """As of gradio, which would also fetch an address that is given for a file."""
-        if not all(map(disk.is_kept, _paths(inputs))):
-            raise gr.Error("no such file", print_exception=False)
+        _refuse_others(inputs)
         for block in block_fn.inputs:
             for there in (block, state[block._id] if state and block._id in state else block):
                 if isinstance(there, gr.Image):
                     there.preprocess = _path
         return await super().preprocess_data(block_fn, inputs, state, *values, **named)
+
+    async def call_function(
+        self,
+        block_fn: Any,
+        processed_input: Any,
+        iterator: Any = None,
+        requests: Any = None,
+        event_id: str | None = None,
+        event_data: Any = None,
+        *values: Any,
+        **named: Any,
+    ) -> Any:
+        """As of gradio, which would name the files of an event in its answer and its log."""
+        _refuse_others(event_data._data if event_data else None)
+        return await super().call_function(
+            block_fn, processed_input, iterator, requests, event_id, event_data, *values, **named
+        )
+
+
+def _refuse_others(value: Any) -> None:
+    """Raise for a file that is not of the folder, or not any more: the server may be a new one."""
+    if not all(map(disk.is_kept, _paths(value))):
+        raise gr.Error("no such file is kept here; load the page again", print_exception=False)
 
 
 def _path(payload: Any) -> str | None:

@@ -27,6 +27,7 @@ NO_INDEX = (
 )
 _TOP = 12
 _TILE, _LARGE = 400, 2048  # pixels of the longer side
+_FORGOTTEN = "the server does not remember this search; search again"  # a page sleeps for hours
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
@@ -150,7 +151,7 @@ class _Page:
         return await self._show(question)
 
     async def more_like(self, shown: Shown) -> list[Any]:
-        chosen = shown.hits[shown.chosen].record.id
+        chosen = _hit(shown, shown.chosen).record.id
         where = shown.search.where if shown.search else None
         return await self._show(Search(like=[chosen], top=_TOP, where=where))
 
@@ -161,7 +162,9 @@ class _Page:
         return await self._turn(shown, 1)
 
     async def _turn(self, shown: Shown, by: int) -> Any:
-        if shown.search is None or shown.search.page + by < 1:
+        if shown.search is None:
+            raise ConfigError(_FORGOTTEN)
+        if shown.search.page + by < 1:
             return gr.skip()
         return await self._show(replace(shown.search, page=shown.search.page + by))
 
@@ -186,7 +189,7 @@ class _Page:
 
     async def pick(self, shown: Shown, event: gr.SelectData) -> list[Any]:
         chosen = event.index if isinstance(event.index, int) else 0
-        hit = shown.hits[chosen]
+        hit = _hit(shown, chosen)
         path = await self._kept(hit, _LARGE)
         return [
             replace(shown, chosen=chosen),
@@ -208,6 +211,12 @@ class _Page:
     async def _kept(self, hit: Found, side: int) -> str:
         data, _ = await self._service.image(hit.record.id, side)
         return disk.keep(data, f"{_name(hit).rsplit('/', 1)[-1].rsplit('.', 1)[0]}.jpg")
+
+
+def _hit(shown: Shown, number: int) -> Found:
+    if number >= len(shown.hits):
+        raise ConfigError(_FORGOTTEN)
+    return shown.hits[number]
 
 
 def _condition(*boxes: str | None) -> str | None:
