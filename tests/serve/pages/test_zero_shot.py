@@ -21,6 +21,13 @@ def test_photos_are_named(visit: Visit, served: Served, tmp_path: Path) -> None:
     photos = [served.place / "photos" / name for name in ("red.png", "blue.png")]
     panel.locator("input[type=file]").first.set_input_files([*photos, broken])
     panel.get_by_text("broken").wait_for()
+    visit.sees("not that one fits")
+    for too_few in ("", "blue"):
+        panel.get_by_label("Labels").fill(too_few)
+        button.click()
+        visit.sees("write at least two labels, one a line")
+        visit.page.get_by_role("button", name="Close").click()
+        visit.page.get_by_text("write at least two labels").wait_for(state="detached")
     panel.get_by_label("Labels").fill(f"blue\nred\n{HOSTILE}")
     panel.get_by_role("button", name="Prompt templates").click()
     templates = panel.get_by_label("Templates")

@@ -39,7 +39,10 @@ class Named:
 
 def build(service: Service) -> None:
     """Build the page, inside its tab."""
-    gr.Markdown("Name photos with labels of your own. Nothing is trained.")
+    gr.Markdown(
+        "Name photos with labels of your own. Nothing is trained. The shares of a photo add up to "
+        "100 %: they say which of your labels fits best, not that one fits."
+    )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             files = photos("Photos", height=160)
@@ -55,7 +58,7 @@ def build(service: Service) -> None:
                 )
             ask = gr.Button("Name the photos", variant="primary")
         with gr.Column(scale=2, min_width=280):
-            place = answers("Choose photos to see how well each label fits.", _show)
+            place = answers("Choose photos to see which label fits each best.", _show)
 
     @told
     async def name_photos(
@@ -80,6 +83,8 @@ async def _named(
 ) -> tuple[Named, ...]:
     if not paths:
         raise ConfigError("choose a photo first")
+    if len(labels) < 2:
+        raise ConfigError("write at least two labels, one a line; one alone would get 100 %")
     uploads = [OnDisk(path) for path in paths]
     name = await service.zero_shot(labels, templates)
     named: list[Named] = []
