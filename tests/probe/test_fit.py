@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from sklearn.metrics import accuracy_score, f1_score
 from miniclip.datasets.labelled_splits import read_labelled_splits
 from miniclip.errors import ConfigError, DatasetError, MissingExtraError
 from miniclip.index.vector_cache import VectorCache
+from miniclip.metrics import Interval
+from miniclip.probe.abstain import NEVER
 from miniclip.probe.cross_fit import view_scores
 from miniclip.probe.fit import Fitted, fit_classifier
 from miniclip.probe.fit_settings import FitSettings
+from miniclip.probe.intervals import Score
 from miniclip.probe.results import NaiveResult
 from miniclip.probe.summary import summary
 from miniclip.testing import FakeEncoder
@@ -183,6 +187,32 @@ def test_test_images_that_repeat_training_images_are_counted_apart(
     assert result.test is not None
     assert result.test_naive is not None
     assert (result.test.scores.images, result.test_naive.scores.images) == (30, 33)
+
+
+def test_what_no_held_out_image_showed_is_not_left_to_the_machine(
+    tmp_path: Path, cache: VectorCache
+) -> None:
+    """60 right answers would choose a threshold for 2 % of errors; the 40 of two folds cannot."""
+    data = make_photos(tmp_path / "photos", 20)
+    few = run(data, cache, FitSettings(folds=3, target_error=0.02))
+    assert few.result.figures.scores.accuracy.value == 1.0
+    assert not any(image.automatic for image in few.result.held_out)
+    assert few.model.rules.threshold > 1
+    assert few.model.rules.expected_error.interval == (0.0, 1.0)
+    assert "to a person 100 %: no threshold" in few.result.figures.abstention.promise()
+    enough = run(data, cache, FitSettings(folds=3, target_error=0.05))
+    assert enough.model.rules.threshold <= 1
+    assert "expected errors" in enough.result.figures.abstention.promise()
+
+
+def test_a_threshold_that_no_image_reaches_is_not_called_missing(
+    photos: Path, cache: VectorCache
+) -> None:
+    """On other images, such as those of an evaluation, the threshold of the model still stands."""
+    found = run(photos, cache).result.figures.abstention
+    none = replace(found, threshold=0.97, automatic=Score(0.0, Interval(0.0, 0.1), "exact"))
+    assert "none of these images reaches the confidence of 97.0%" in none.outcome()
+    assert "no threshold" in replace(none, threshold=NEVER).outcome()
 
 
 def test_a_rival_head_is_compared_in_pairs(photos: Path, cache: VectorCache) -> None:

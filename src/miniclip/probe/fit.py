@@ -120,8 +120,8 @@ def conclude(bench: Bench, learnt: Learnt) -> Fitted:
     prepared, settings = bench.prepared, bench.settings
     bench.say("measuring")
     held = held_out(prepared, learnt.rows, learnt.scores)
-    rules = fit_rules(held, settings.rules)
     judged = cross_judge(held, learnt.fold_of, settings.rules)
+    rules = fit_rules(held, settings.rules).proven_by(judged)
     folds = len(np.unique(learnt.fold_of))
     figures = figures_of(judged, held, prepared.classes, rules=rules, folds=folds)
     test, test_naive = _tested(prepared, learnt.head, rules)

@@ -114,9 +114,14 @@ class AbstentionResult:
         return self._said("errors", self.error)
 
     def _said(self, word: str, error: Score) -> str:
-        share = round(100 * self.automatic.value)
-        if not share:
+        if self.threshold > 1:
             return "auto 0 %, to a person 100 %: no threshold keeps the error that was asked for"
+        if not self.automatic.value:
+            return (
+                "auto 0 %, to a person 100 %: none of these images reaches the confidence of "
+                f"{self.threshold:.1%} that is needed"
+            )
+        share = round(100 * self.automatic.value)
         low, high = error.interval
         return (
             f"auto {share} %, to a person {100 - share} %, "

@@ -7,7 +7,7 @@ by rules that were fitted on the other folds. The head itself is fitted elsewher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miniclip.arrays import IntArray
 from miniclip.metrics import Interval
-from miniclip.probe.abstain import choose_threshold
+from miniclip.probe.abstain import NEVER, choose_threshold
 from miniclip.probe.calibration import fit_temperature, softmax
 from miniclip.probe.conformal import coins_of, conformal_quantiles, prediction_sets
 from miniclip.probe.heads.head import Scores
@@ -70,6 +70,16 @@ class Rules:
         """Which images need no person: (N,) bool."""
         chosen: NDArray[np.bool_] = probabilities.max(axis=1) >= self.threshold
         return chosen
+
+    def proven_by(self, judged: Judged) -> Rules:
+        """Keep the threshold only if one of the cross-judged images was decided without a person.
+
+        Where none was, too few images chose it: nothing shows what it brings, so a person decides.
+        """
+        if judged.automatic.any():
+            return self
+        unknown = Score(0.0, Interval(0.0, 1.0), "predictive")
+        return replace(self, threshold=NEVER, expected_error=unknown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `model.json` keeps."""
