@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,21 @@ def test_what_cannot_be_is_said(photos: Path, tmp_path: Path) -> None:
         shards.embed_shards(
             FakeEncoder("other"), [str(photos)], str(tmp_path / "out"), noted([]), shard=20
         )
+
+
+def test_names_that_are_not_utf8_are_rejected_by_name(photos: Path, tmp_path: Path) -> None:
+    """Linux allows any bytes as a name, Arrow does not: the others are embedded all the same."""
+    odd = [b"caf\xe9.png", b"caf\xe9.txt", b"caf\xe9"]
+    for name in odd[:2]:
+        (photos / os.fsdecode(name)).write_bytes((photos / "01.png").read_bytes())
+    (photos / os.fsdecode(odd[2])).mkdir()
+    fill(photos, tmp_path / "out")
+    found = rows(tmp_path / "out", "rejects")
+    nameless = [row["id"] for row in found if "not UTF-8" in row["reason"]]
+    assert nameless == [f"{photos}/caf\\xe9", f"{photos}/caf\\xe9.png"]
+    assert len(found) == 4
+    with pytest.raises(DatasetError, match="its name is not UTF-8"):
+        fill(photos / os.fsdecode(odd[0]), tmp_path / "other")
 
 
 def fill(place: Path | str, out: Path | str, embed: Embed | None = None) -> Any:

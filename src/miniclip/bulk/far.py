@@ -17,6 +17,8 @@ from miniclip.errors import DatasetError, MissingExtraError
 from miniclip.images import IMAGE_SUFFIXES
 
 _READERS = 8  # requests on their way to a store that answers slowly
+_HOLD_IMAGES = (".tar", ".parquet")
+_NAMELESS = "its name is not UTF-8, which Arrow cannot read; rename it"
 _TABLE_COLUMNS = ("image", "jpg", "png", "bytes")
 
 
@@ -49,12 +51,16 @@ def list_images(root: str) -> Iterator[FarImage]:
         while stack:
             entry = stack.pop()
             if entry.type == pa.fs.FileType.Directory:
-                inside = files.get_file_info(pa.fs.FileSelector(entry.path))
-                stack += sorted(inside, key=lambda one: str(one.path), reverse=True)
+                named, nameless = _by_name(files.get_file_info(pa.fs.FileSelector(entry.path)))
+                stack += reversed(named)
+                for name in nameless:
+                    yield FarImage(name, root, entry.path, wrong=_NAMELESS)
             else:
                 yield from _images_in(files, root, entry.path)
     except OSError as error:
         raise DatasetError(f"{root} cannot be listed ({error}); check the credentials") from error
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{root}: {_NAMELESS}") from error
 
 
 def read_images(images: Sequence[FarImage]) -> list[bytes | str]:
@@ -93,6 +99,21 @@ def _fsspec(pa: Any, place: str) -> tuple[Any, str]:
             f"no file system is known for {place} ({error}); install the fsspec package for it"
         ) from error
     return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(files)), path
+
+
+def _by_name(entries: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """Sort what a folder holds by path; apart, names that Arrow cannot say, of what may matter."""
+    named: dict[str, Any] = {}
+    nameless = []
+    for entry in entries:
+        try:
+            named[entry.path] = entry
+        except UnicodeDecodeError as error:
+            name = error.object.decode(errors="backslashreplace")
+            suffix = PurePosixPath(name).suffix.lower()
+            if not entry.is_file or suffix in IMAGE_SUFFIXES or suffix in _HOLD_IMAGES:
+                nameless.append(name)
+    return [named[path] for path in sorted(named)], sorted(nameless)
 
 
 def _images_in(files: Any, root: str, path: str) -> Iterator[FarImage]:
