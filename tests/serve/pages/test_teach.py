@@ -49,10 +49,13 @@ def test_a_classifier_is_taught_and_taken_home(
     visit.page.get_by_role("option", name="sea & <b>sky</b>").click()
     panel.get_by_role("button", name="Label it").click()
     visit.sees("sea008.png, 1 to be labelled")
+    teach.click()
+    visit.sees("Mind: 1 without a class, of which it learnt nothing.")
     panel.get_by_role("button", name="Leave it out").click()
     visit.sees("sea & <b>sky</b>: 5")
 
     teach.click()
+    visit.page.get_by_text("without a class").wait_for(state="detached")
     visit.sees("Accuracy ")
     visit.sees("25 images of 3 classes")
     with visit.page.expect_download() as download:

@@ -86,7 +86,7 @@ def build(service: Service) -> None:
             if isinstance(news, Fitted):
                 model = await asyncio.to_thread(_packed, service, news)
                 done = [
-                    _figures(news.result),
+                    _figures(news.result, len(lesson.unlabelled)),
                     _confusion(news.result),
                     gr.update(value=disk.keep(model, "model.zip"), interactive=True),
                 ]
@@ -226,8 +226,11 @@ def _packed(service: Service, fitted: Fitted) -> bytes:
     return zipped(fitted.contents() | {REPORT_FILE: report}, _MODEL)
 
 
-def _figures(result: FitResult) -> str:
-    """Say how good the classifier is on photos that it had not seen."""
+def _figures(result: FitResult, waiting: int) -> str:
+    """Say how good the classifier is on photos that it had not seen.
+
+    waiting: photos that nobody has given a class.
+    """
     scores, conformal = result.figures.scores, result.figures.conformal
     rows = [
         f"**Accuracy {scores.accuracy}** on photos that it has not learnt from.",
@@ -235,6 +238,7 @@ def _figures(result: FitResult) -> str:
         plain(f"Mean F1 of the classes {scores.macro_f1}; calibration error {scores.ece}."),
         plain(f"Sets of {conformal.set_size:.1f} labels hold the right one: {conformal.coverage}."),
         plain(f"To expect of new photos: {result.figures.abstention.promise()}."),
+        *[plain(f"Mind: {waiting} without a class, of which it learnt nothing.")] * bool(waiting),
         *(plain(f"Mind: {warning}.") for warning in result.warnings),
         *(plain(f"Left out, {one.name}: {one.reason}") for one in result.skipped[:10]),
     ]
