@@ -58,6 +58,23 @@ def test_search_uses_the_index_that_covers_a_folder(cli: Cli, indexed: Path) -> 
     assert all(0 <= hit["confidence"] <= 1 for hit in whole["hits"])
 
 
+def test_a_folder_that_no_index_knows_is_no_empty_answer(cli: Cli, indexed: Path) -> None:
+    """A slip of the pen below an indexed folder ends as it does without an index."""
+    (indexed / "bare").mkdir()
+    for verb in (["search", "red"], ["duplicates"], ["map"]):
+        missing = cli(*verb, indexed / "mroe")
+        assert (missing.code, missing.out) == (1, "")
+        assert f"no file or folder {indexed / 'mroe'}" in missing.err
+    beside = cli("search", "red", indexed, indexed / "mroe")
+    assert (beside.code, beside.out) == (1, "")
+    bare = cli("search", "red", indexed / "bare")
+    assert bare.code == 1
+    assert f"holds no image of {indexed / 'bare'}; bring it in step with" in bare.err
+    # What the index knows may be away, on a drive that is not mounted.
+    (indexed / "more").rename(indexed.parent / "away")
+    assert names(cli("search", "red", indexed / "more", "--json", "--min-confidence", 0).json)
+
+
 def test_paths_are_written_as_their_folder_was(
     cli: Cli, indexed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from miniclip.cli.output import note
-from miniclip.errors import ConfigError
+from miniclip.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from miniclip.collection import Index
@@ -116,25 +117,42 @@ def _find(folders: Sequence[Path], address: Address | None, encoder: Encoder) ->
 
 
 def part_of(index: Index, folders: Sequence[Path]) -> Filter | None:
-    """Return the filter of the images below these folders; None when that is all of them."""
+    """Return the filter of the images below these folders; None when that is all of them.
+
+    DatasetError for a folder that is neither there nor known to the index.
+    """
     from miniclip.index.address import absolute
     from miniclip.index.store import Below, Either
 
     named = [absolute(folder) for folder in folders]
+    parts = tuple(Below(index.location.place(path).path) for path in named)
+    for path, part in zip(named, parts, strict=True):
+        if not os.path.exists(path) and not index.store.count(part):
+            raise DatasetError(
+                f"there is no file or folder {path}, and the index {index.address} knows of none; "
+                "check the path"
+            )
     if not named or all(any(root.is_relative_to(path) for path in named) for root in index.roots):
         return None
-    return Either(tuple(Below(index.location.place(path).path) for path in named))
+    return Either(parts)
 
 
 def _indexed(index: Index, folders: Sequence[Path]) -> Places:
     from miniclip.index.reading import sources_of
 
     within = part_of(index, folders)
+    count = index.store.count(within)
+    if not count:
+        raise DatasetError(
+            f"the index {index.address} holds no image of "
+            f"{', '.join(map(str, folders or index.roots))}; bring it in step with: miniclip index "
+            "FOLDER"
+        )
     return Places(
         store=index.store,
         path_of=lambda image: _as_named(image_path(index, image), folders),
         sources_of=lambda images: sources_of(index.location, images),
-        count=index.store.count(within),
+        count=count,
         index=index,
         within=within,
     )
