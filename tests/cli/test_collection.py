@@ -15,6 +15,7 @@ from tests.cli.conftest import Cli
 HOSTILE = (
     "new\nline.png",
     "quo'te\".png",
+    "red\x1b[31m.png",
     "right\u202eto left.png",
     "semi;colon -- drop table.png",
     "percent%_like.png",
@@ -317,7 +318,15 @@ def test_hostile_names_are_found_and_shown(cli: Cli, hostile: Path, tmp_path: Pa
     cli("map", hostile, "--html", tmp_path / "map.html")
     cli("duplicates", hostile, "--html", tmp_path / "d.html", "--similar", 0.5)
 
+    shown = cli("search", "red", hostile, "--min-confidence", 0, "--top", 99)
+    groups = cli("duplicates", hostile, "--similar", 0.5)
+
     assert sorted(names(found)) == sorted(HOSTILE)
+    assert len(shown.out.splitlines()) == len(HOSTILE)
+    assert r"new\nline.png" in shown.out
+    assert r"red\x1b[31m.png" in shown.out
+    assert len(groups.out.strip().splitlines()) == len(HOSTILE)
+    assert "\x1b" not in shown.out + groups.out
     assert len(list(csv.reader(StringIO(lines.out)))) == 1 + len(HOSTILE)
     for written in (page, tmp_path / "map.html", tmp_path / "d.html"):
         assert "<script src" not in written.read_text("utf-8")

@@ -58,6 +58,20 @@ def test_classify_gives_probabilities_that_sum_to_1(cli: Cli, photos: Path) -> N
         assert shares == sorted(shares, reverse=True)
 
 
+def test_names_are_shown_on_one_line_and_not_obeyed(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    """A file or a sentence may hold signs that end a line or colour a terminal."""
+    (photos / "red.png").rename(photos / "r\x1b[31med\n.png")
+    (tmp_path / "texts.txt").write_text("red \x1b[32m\nblue\n", "utf-8")
+    said = cli("classify", photos, "--labels", "red,blue", "--top", 1)
+    assert len(said.out.splitlines()) == len(COLOURS)
+    fitting = cli("match", photos / "blue.png", "--texts", tmp_path / "texts.txt")
+    refused = cli("classify", "\x1b[31mnowhere", "--labels", "red,blue")
+    assert r"\x1b[31med\n.png: red" in said.out
+    assert r"red \x1b[32m" in fitting.out
+    assert r"\x1b[31mnowhere" in refused.err
+    assert "\x1b" not in said.out + fitting.out + refused.err
+
+
 def test_classify_reads_labels_and_templates_from_files(
     cli: Cli, photos: Path, tmp_path: Path
 ) -> None:

@@ -37,9 +37,9 @@ def print_lines(shown: Shown) -> None:
     doubt = any(hit.doubtful for hit in shown.answer.hits)
     for hit in shown.answer.hits:
         mark = (" ?" if hit.doubtful else "  ") if doubt else ""
-        print(f"{hit.cosine:6.3f}{mark}  {shown.places.path_of(hit.record)}")
+        output.print_line(f"{hit.cosine:6.3f}{mark}  {shown.places.path_of(hit.record)}")
         for copy in hit.alike:
-            print(f"{'':{6 + len(mark)}}  = {shown.places.path_of(copy)}")
+            output.print_line(f"{'':{6 + len(mark)}}  = {shown.places.path_of(copy)}")
     if doubt:
         output.note("? marks images that most likely show something else")
     _note(shown)

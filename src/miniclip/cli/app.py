@@ -39,6 +39,7 @@ from miniclip.cli import quantize as quantize_verb
 from miniclip.cli import robustness as robustness_verb
 from miniclip.cli import serve as serve_verb
 from miniclip.errors import MiniClipError
+from miniclip.safe_text import one_line
 
 app = typer.Typer(
     name="miniclip",
@@ -101,5 +102,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except MiniClipError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in f"error: {error}".split("\n"):  # some mark a place in the line above
+            print(one_line(line), file=sys.stderr)
         raise SystemExit(1) from None

@@ -67,5 +67,6 @@ def classify(
         )
     else:
         for path, ranked in zip(found.paths, best, strict=True):
-            print(f"{path}: " + ", ".join(f"{label} {share:.1%}" for label, share in ranked))
+            shares = ", ".join(f"{label} {share:.1%}" for label, share in ranked)
+            output.print_line(f"{path}: {shares}")
     output.warn_skipped(found.skipped, len(found.paths) + len(found.skipped), strict=strict)

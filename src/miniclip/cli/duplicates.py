@@ -92,9 +92,9 @@ def duplicates(
 
 def _print(index: Index, groups: list[Group]) -> None:
     for group in groups:
-        print(f"keep  {_line(index, group.keep)}")
+        output.print_line(f"keep  {_line(index, group.keep)}")
         for image in group.rest:
-            print(f"copy  {_line(index, image)}")
+            output.print_line(f"copy  {_line(index, image)}")
         print()
 
 

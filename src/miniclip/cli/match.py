@@ -75,4 +75,4 @@ def match(
         )
     else:
         for text, score in hits:
-            print(f"{score:6.3f}  {text}")
+            output.print_line(f"{score:6.3f}  {text}")

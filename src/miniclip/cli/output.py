@@ -39,6 +39,11 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(result, allow_nan=False))
 
 
+def print_line(text: str) -> None:
+    """Print one line of a result; a name in it is shown, whatever it would do to a terminal."""
+    print(one_line(text))
+
+
 def warn_skipped(
     skipped: Sequence[Skipped], total: int, *, strict: bool, what: str = "images"
 ) -> None:
@@ -61,7 +66,7 @@ def warn(message: str) -> None:
 
 def note(message: str) -> None:
     """Say on stderr what was done beside the result."""
-    print(message, file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
 
 
 def command_line() -> str:

@@ -19,7 +19,6 @@ import typer
 from miniclip.atomic import replacing
 from miniclip.cli import engine, options, output
 from miniclip.cli.folders import refuse_empty
-from miniclip.safe_text import one_line
 
 if TYPE_CHECKING:
     from miniclip.embed import Skipped
@@ -113,7 +112,7 @@ def predict(
 def _print_line(said: Prediction) -> None:
     likely = f"{said.label} {said.probability:.1%}"
     others = f" of {{{', '.join(said.label_set)}}}" if len(said.label_set) > 1 else ""
-    print(one_line(f"{said.name}: {likely}  {said.decision}{others}"))
+    output.print_line(f"{said.name}: {likely}  {said.decision}{others}")
 
 
 @contextmanager
