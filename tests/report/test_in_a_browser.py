@@ -160,3 +160,19 @@ def test_a_page_is_whole_quiet_and_fits(browser: Any, site: Path, name: str) -> 
     assert heard.complaints == []
     assert [one for one in heard.requests if not one.startswith(("data:", "blob:"))] == [url]
     context.close()
+
+
+def test_a_map_that_shows_all_cuts_no_picture(browser: Any, site: Path) -> None:
+    """Few pictures are large, and half of each lies beyond its place."""
+    inside = """data.x.every((x, i) => {
+        const [px, py] = toScreen(x, data.y[i]), { w, h } = size(), half = side() / 2;
+        return px >= half && py >= half && px <= w - half && py <= h - half;
+    })"""
+    page = browser.new_page()
+    page.goto((site / PAGES["map"]).as_uri())
+    for width, height in ((1280, 900), (390, 700), (700, 390)):
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate(inside), (width, height)
+    page.keyboard.press("0")
+    assert page.evaluate(inside)
+    page.close()

@@ -13,12 +13,14 @@ const walk = [...data.x.keys()].sort((a, b) =>
   (data.cluster[a] + count) % count - (data.cluster[b] + count) % count || data.x[a] - data.x[b]);
 
 function size() { return { w: canvas.clientWidth, h: canvas.clientHeight }; }
-function scale() { const { w, h } = size(); return 0.92 * Math.min(w, h) * view.zoom; }
+function least() { const { w, h } = size(); return Math.min(w, h); }
+function first() { return Math.min(Math.max(0.75 * least() / Math.sqrt(Math.max(count, 1)), 5), 1.5 * data.tile); }
+// When all is shown, half a thumbnail and its frame have room beyond the outermost places.
+function scale() { return Math.min(0.92 * least(), least() - first() - 8) * view.zoom; }
 function toScreen(x, y) { const { w, h } = size(), s = scale(); return [(x - view.x) * s + w / 2, (y - view.y) * s + h / 2]; }
 function toMap(px, py) { const { w, h } = size(), s = scale(); return [(px - w / 2) / s + view.x, (py - h / 2) / s + view.y]; }
 function side() { // thumbnails grow slower than the map, so that coming closer separates them
-  const { w, h } = size(), first = 0.75 * Math.min(w, h) / Math.sqrt(Math.max(count, 1));
-  return Math.min(Math.max(first, 5) * view.zoom ** 0.75, 1.5 * data.tile);
+  return Math.min(first() * view.zoom ** 0.75, 1.5 * data.tile);
 }
 
 function draw() {
