@@ -62,6 +62,16 @@ def test_labels_from_the_command_line_and_from_a_file(tmp_path: Path) -> None:
     assert parse_labels(str(file)) == ("cat", "bear, polar")
 
 
+def test_a_label_in_quotes_may_hold_commas() -> None:
+    """Cut at each comma, '"cat' and 'brown"' would be two labels that nobody asked for."""
+    assert parse_labels('"cat, brown", dog') == ("cat, brown", "dog")
+    assert parse_labels('dog,"a ""big"" cat, brown"') == ("dog", 'a "big" cat, brown')
+    assert parse_labels("the cat's eye,5\" disk") == ("the cat's eye", '5" disk')
+    for open_ended in ('"cat, brown', '"cat" brown,dog'):
+        with pytest.raises(ConfigError, match=r"cannot be read .*write a label that holds a comma"):
+            parse_labels(open_ended)
+
+
 def test_a_very_long_label_list_is_not_taken_for_a_path() -> None:
     labels = [f"label {number}" for number in range(2000)]
     assert parse_labels(",".join(labels)) == tuple(labels)

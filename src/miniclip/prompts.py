@@ -9,6 +9,7 @@ section 3.1.4.
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,8 +65,9 @@ def read_templates(path: Path) -> tuple[str, ...]:
 def parse_labels(value: str) -> tuple[str, ...]:
     """Labels from "cat,dog", or from a UTF-8 file with one label per line ('#' starts a comment).
 
-    A value that is the path of an existing file is read as that file. Raises ConfigError for
-    empty or repeated labels, and for what looks like a file but is none.
+    A value that is the path of an existing file is read as that file. In a list, a label in double
+    quotes may hold commas, as in a table (RFC 4180). Raises ConfigError for empty or repeated
+    labels, for a quote that does not end, and for what looks like a file but is none.
     """
     if os.path.isfile(value):
         lines = read_lines(Path(value), "labels", comments=True)
@@ -74,7 +76,14 @@ def parse_labels(value: str) -> tuple[str, ...]:
         raise ConfigError(
             f"no labels file at {value!r}; check the path, or give the labels as cat,dog,horse"
         )
-    return check_labels([label.strip() for label in value.split(",")], origin="the label list")
+    try:
+        (labels,) = csv.reader([value], skipinitialspace=True, strict=True) if value else ([],)
+    except csv.Error as error:
+        raise ConfigError(
+            f"the label list {value[:80]!r} cannot be read ({error}); write a label that holds a "
+            'comma as "cat, brown",dog or give a file with one label a line'
+        ) from error
+    return check_labels([label.strip() for label in labels], origin="the label list")
 
 
 def check_labels(labels: Sequence[str], origin: str = "the label list") -> tuple[str, ...]:
