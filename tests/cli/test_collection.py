@@ -84,6 +84,11 @@ def test_paths_are_written_as_their_folder_was(
     result = cli("search", "red", "photos", "--json", "--min-confidence", 0).json
 
     assert result["hits"][0]["path"] == "photos/red.jpg"
+    page = cli("search", "red", "photos", "--top", 1, "--html", "page.html", "--min-confidence", 0)
+    html = Path("page.html").read_text("utf-8")
+    assert page.out.endswith("  photos/red.jpg\n")
+    assert "<figcaption>photos/red.jpg " in html
+    assert "The best image, with" in html
 
 
 def test_an_index_may_be_named_and_one_of_another_model_is_passed_over(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,13 @@ def write_page(path: Path, shown: Shown, title: str) -> None:
     """Write the contact sheet."""
     from miniclip.report.search import Tile, write_search_page
 
-    sources = shown.places.sources_of([hit.record for hit in shown.answer.hits])
+    records = [hit.record for hit in shown.answer.hits]
+    sources = [
+        replace(source, name=name)
+        for source, name in zip(
+            shown.places.sources_of(records), _paths(shown.places, records), strict=True
+        )
+    ]
     tiles = [
         Tile(source, hit.cosine, hit.doubtful, tuple(_paths(shown.places, hit.alike)))
         for source, hit in zip(sources, shown.answer.hits, strict=True)
