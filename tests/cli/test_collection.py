@@ -250,6 +250,7 @@ def test_match_finds_captions_of_the_index(cli: Cli, indexed: Path, tmp_path: Pa
     assert outside.out.endswith("  a green square\n")
     assert nowhere.code == 1
     assert "no index covers" in nowhere.err
+    assert "or give sentences with --texts FILE" in nowhere.err
     assert "--texts" in cli("match", "--help").out
 
 

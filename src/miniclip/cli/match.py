@@ -54,7 +54,9 @@ def match(
     else:
         from miniclip.cli.places import address_of, open_index
 
-        with open_index(folder or image, address_of(directory, store), encoder) as collection:
+        named, place = folder or image, address_of(directory, store)
+        instead = "give sentences with --texts FILE"
+        with open_index(named, place, encoder, instead=instead) as collection:
             index = collection.address
             hits = [
                 (hit.text, hit.cosine) for hit in collection.store.nearest_texts(query, top=top)

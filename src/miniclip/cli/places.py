@@ -70,16 +70,19 @@ def open_places(
 
 
 @contextmanager
-def open_index(folder: Path | None, address: Address | None, encoder: Encoder) -> Iterator[Index]:
+def open_index(
+    folder: Path | None, address: Address | None, encoder: Encoder, *, instead: str = ""
+) -> Iterator[Index]:
     """Open the index at `address`, or one that covers a folder or file.
 
-    ConfigError when there is none.
+    instead: what the verb does without an index, if anything. ConfigError when there is none.
     """
     index = _find([folder] if folder else [], address, encoder)
     if index is None:
         raise ConfigError(
             f"no index covers {folder or 'what was named'} with the model {encoder.name}; make "
             "one with: miniclip index FOLDER, or say where it lies with --index DIR or --store URI"
+            + (f", or {instead}" if instead else "")
         )
     with index:
         yield index
