@@ -58,6 +58,14 @@ def test_classify_gives_probabilities_that_sum_to_1(cli: Cli, photos: Path) -> N
         assert shares == sorted(shares, reverse=True)
 
 
+def test_a_label_alone_is_said_to_mean_nothing(cli: Cli, photos: Path) -> None:
+    alone = cli("classify", photos / "red.png", "--labels", "blue", "--json")
+    two = cli("classify", photos / "red.png", "--labels", "blue,red", "--json")
+    assert alone.json["images"][0]["labels"] == [{"label": "blue", "probability": 1.0}]
+    assert "warning: 'blue' is the only label and gets 100 % of every image" in alone.err
+    assert two.err == ""
+
+
 def test_names_are_shown_on_one_line_and_not_obeyed(cli: Cli, photos: Path, tmp_path: Path) -> None:
     """A file or a sentence may hold signs that end a line or colour a terminal."""
     (photos / "red.png").rename(photos / "r\x1b[31med\n.png")

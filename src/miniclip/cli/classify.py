@@ -41,6 +41,10 @@ def classify(
     from miniclip.zeroshot import class_vectors, probabilities
 
     names = parse_labels(labels)
+    if len(names) == 1:
+        output.warn(
+            f"{names[0]!r} is the only label and gets 100 % of every image; give two or more"
+        )
     sentences = read_templates(templates) if templates else DEFAULT_TEMPLATES
     encoder = load_encoder(bundle, runtime=runtime)
     found = embed_folders(encoder, images)
