@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from miniclip.arrays import FloatArray
+from miniclip.encoder import ImageVectors
+from miniclip.explain.explanation import explain
 from miniclip.explain.subject import Subject, seen_box
 from miniclip.preprocess import ImageSpec, preprocess
 from miniclip.testing import FakeEncoder
@@ -54,3 +57,22 @@ def test_masks_mix_the_picture_with_its_mean_colour() -> None:
     assert hidden == pytest.approx(100 / 255, abs=1e-5)
     assert half == pytest.approx(150 / 255, abs=1e-5)
     assert subject.asked == 3
+
+
+def test_who_checks_may_end_it_before_any_batch() -> None:
+    shown: list[int] = []
+
+    class Watched(FakeEncoder):
+        def encode_pixels(self, pixels: FloatArray) -> ImageVectors:
+            shown.append(len(pixels))
+            return super().encode_pixels(pixels)
+
+    def check() -> None:
+        if len(shown) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        explain(
+            Watched(), Image.new("RGB", (16, 16)), lambda seen: seen.features[:, 0], check=check
+        )
+    assert len(shown) == 3

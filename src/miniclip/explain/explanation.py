@@ -15,7 +15,7 @@ from miniclip.errors import ConfigError
 from miniclip.explain.credibility import MEASURES, RANDOM, Credibility, judge
 from miniclip.explain.occlusion import both_map, patch_map
 from miniclip.explain.rise import rise_map
-from miniclip.explain.subject import Box, Score, Subject, seen_box
+from miniclip.explain.subject import Box, Check, Score, Subject, seen_box
 
 CELLS = 14  # of each side of a map
 DEFAULT = "both"
@@ -74,14 +74,16 @@ def explain(
     method: str = DEFAULT,
     random: int = RANDOM,
     seed: int = 0,
+    check: Check = lambda: None,
 ) -> Explanation:
     """Draw the map of a score and judge it, by asking the encoder a few hundred times.
 
-    image: RGB. random: how many random maps are tried to know chance. ConfigError for
-    an unknown method.
+    image: RGB. random: how many random maps are tried to know chance. check: called before each
+    batch that the encoder is asked about; what it raises ends the work. ConfigError for an unknown
+    method.
     """
     draw = find_method(method)
-    subject = Subject(encoder, image, score)
+    subject = Subject(encoder, image, score, check=check)
     drops = draw(subject, seed)
     credibility = judge(subject, drops, random=random, seed=seed)
     box = seen_box(image.size, encoder.image_spec)

@@ -23,6 +23,9 @@ Score = Callable[[ImageVectors], NDArray[Any]]
 
 Box = tuple[float, float, float, float]
 
+Check = Callable[[], object]
+"""Called before each step of long work; what it raises ends the work."""
+
 _BATCH = 16
 _LARGEST = 4  # sides of the model; a larger picture is shrunk before parts of it are hidden
 
@@ -34,9 +37,17 @@ class Subject:
     asked: how many pictures the encoder has been shown so far.
     """
 
-    def __init__(self, encoder: Encoder, image: Image.Image, score: Score) -> None:
-        """image: RGB, as `images.decode` gives it."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        image: Image.Image,
+        score: Score,
+        *,
+        check: Check = lambda: None,
+    ) -> None:
+        """image: RGB, as `images.decode` gives it. check: before each batch."""
         self.encoder, self.image, self.score = encoder, image, score
+        self._check = check
         self.asked = 0
         spec = encoder.image_spec
         if spec.patch is None:
@@ -65,6 +76,7 @@ class Subject:
         pictures = (self._pixels(self._mixed(mask, smooth)) for mask in masks)
         found = [np.empty(0)]
         for batch in _batches(pictures, _BATCH):
+            self._check()
             vectors = self.encoder.encode_pixels(np.stack(batch))
             found.append(np.asarray(self.score(vectors), dtype=np.float64))
             self.asked += len(batch)

@@ -7,9 +7,10 @@ application/x-ndjson`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from importlib.metadata import version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
@@ -19,8 +20,11 @@ from miniclip.errors import ImageError
 from miniclip.index.ask import Found
 from miniclip.serve import schemas
 from miniclip.serve.asking import Search
+from miniclip.serve.failures import GoneError
 from miniclip.serve.seeing import Seen
 from miniclip.serve.service import Service
+
+T = TypeVar("T")
 
 LINES = "application/x-ndjson"
 
@@ -252,8 +256,30 @@ def _add_explain(router: APIRouter, service: Service) -> None:
     ) -> schemas.Explained:
         """Show what in an image drives its similarity to a text, or a class of a classifier."""
         _note(request, text=[text], model=model, image=[image.filename])
-        found = await service.explain(image, text=text, model=model, label=label, method=method)
+        work = service.explain(image, text=text, model=model, label=label, method=method)
+        found = await _while_there(request, work)
         return schemas.Explained.model_validate(found.to_dict())
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what comes of long work; GoneError, and an end to it, when the client leaves first.
+
+    The body of the request has been read.
+    """
+    coming, left = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait([coming, left], return_when=asyncio.FIRST_COMPLETED)
+        if not coming.done():
+            raise GoneError
+        return coming.result()
+    finally:
+        coming.cancel()
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _models(service: Service) -> schemas.Models:

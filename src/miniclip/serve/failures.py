@@ -3,6 +3,7 @@
 BusyError           429  too much is waiting; come back after some seconds
 MissingError        404  no such image, model, or no index at all
 LimitError          422  more images, texts or letters than one request may hold
+GoneError           499  the client has left; nobody reads the answer
 DecoderDiedError    500  the process that decoded the image was killed
 SlowError           503  no answer within the time allowed
 """
@@ -37,6 +38,13 @@ class LimitError(MiniClipError):
     """A request that holds more than one may."""
 
 
+class GoneError(MiniClipError):
+    """Nobody waits for the answer any more."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody waits for the answer any more")
+
+
 class DecoderDiedError(MiniClipError):
     """The process that decoded an image was killed."""
 
@@ -62,6 +70,7 @@ _STATUS: dict[type[MiniClipError], tuple[int, str]] = {
     ConfigError: (422, "request"),
     DatasetError: (422, "data"),
     TokenizerError: (422, "text"),
+    GoneError: (499, "gone"),
     DecoderDiedError: (500, "decoder"),
     SlowError: (503, "timeout"),
     StoreError: (503, "index"),

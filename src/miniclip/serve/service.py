@@ -8,6 +8,7 @@ has come, so that memory holds a bounded number of them.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ from miniclip.prompts import DEFAULT_TEMPLATES, check_labels, check_templates
 from miniclip.serve.asking import Search, combined, examples_of
 from miniclip.serve.batched_encoder import BatchedEncoder
 from miniclip.serve.decoding import Decoders
-from miniclip.serve.failures import BusyError, LimitError, MissingError
+from miniclip.serve.failures import BusyError, GoneError, LimitError, MissingError
 from miniclip.serve.seeing import Seen, Sight, Upload
 from miniclip.serve.settings import Settings
 from miniclip.serve.turns import Turns
@@ -238,7 +239,10 @@ class Service:
         label: str | None = None,
         method: str = "both",
     ) -> Explained:
-        """Return what drives the score of a text, or of a class of a classifier."""
+        """Return what drives the score of a text, or of a class of a classifier.
+
+        BusyError while another one is drawn. Who stops waiting stops it before its next batch.
+        """
         if (text is None) == (model is None):
             raise ConfigError("give either a text or a model to explain")
         if text is not None:
@@ -248,7 +252,15 @@ class Service:
             raise BusyError(5)
         async with self._explaining:
             picture = await self.decoders.picture(await image.read())
-            return await self._in_thread(self._explain, picture, text, predictor, label, method)
+            gone = threading.Event()
+            explain = partial(self._explain, gone, picture, text, predictor, label, method=method)
+            work = asyncio.ensure_future(self._in_thread(explain))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                gone.set()  # the place is free when the thread has left it
+                await asyncio.gather(work, return_exceptions=True)
+                raise
 
     async def image(self, number: int, side: int) -> tuple[bytes, str]:
         """Return an image of the index as a JPEG with no side above `side`, and its sha256."""
@@ -272,21 +284,27 @@ class Service:
 
     def _explain(
         self,
+        gone: threading.Event,
         picture: Image.Image,
         text: str | None,
         predictor: Predictor | None,
         label: str | None,
+        *,
         method: str,
     ) -> Explained:
         from miniclip.explain.explanation import explain, find_method  # noqa: PLC0415 - seldom
         from miniclip.explain.question import ask_class, ask_text  # noqa: PLC0415
+
+        def check() -> None:
+            if gone.is_set():
+                raise GoneError
 
         find_method(method)
         if predictor:
             question = ask_class(self.encoder, picture, predictor.model, label)
         else:
             question = ask_text(self.encoder, picture, text or "")
-        found = explain(self.encoder, picture, question.score, method=method)
+        found = explain(self.encoder, picture, question.score, method=method, check=check)
         return Explained(picture, question, found)
 
     async def _like(self, ids: Sequence[int]) -> list[FloatArray]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from miniclip.report.overlay import View, map_sheet
 from miniclip.serve.pages import disk
 from miniclip.serve.pages.frame import photo as one_photo
 from miniclip.serve.pages.frame import plain, sentence, told, wanted_photo
+from miniclip.serve.pages.latest import Latest
 from miniclip.serve.service import Explained, Service
 
 _SENTENCE, _CLASS = "a sentence", "a class"
@@ -37,6 +38,7 @@ _Shown = tuple[str, str, str, dict[str, str]]
 
 def build(service: Service) -> None:
     """Build the page, inside its tab."""
+    latest: Latest[Explained] = Latest()
     gr.Markdown(
         "See what in a photo speaks for a sentence or for a class of a classifier. "
         "This asks the model some hundred times and takes its time."
@@ -64,24 +66,30 @@ def build(service: Service) -> None:
 
             def show(said: tuple[Word, ...]) -> None:
                 for button, word in _word_buttons(said):
-                    button.click(
-                        told(partial(explain_word, word)), [photo, method, view], shown, **_PRIVATE
-                    )
+                    button.click(told(explain_word(word)), [photo, method, view], shown, **_PRIVATE)
 
             gr.render(inputs=words, concurrency_limit=None)(show)
 
-    async def explain_word(word: str, path: str | None, method: str, view: str) -> _Shown:
-        said = await service.explain(wanted_photo(path), text=word, method=method)
-        return await _shown(said, view)
+    def explain_word(word: str) -> Callable[..., Awaitable[Any]]:
+        async def explain(path: str | None, method: str, view: str, request: gr.Request) -> Any:
+            ask = partial(service.explain, wanted_photo(path), text=word, method=method)
+            said = await latest.ask(_visit(request), ask)
+            return await _shown(said, view) if said else gr.skip()
+
+        return explain
 
     @told
-    async def explain(given: dict[Any, Any]) -> tuple[Any, ...]:
+    async def explain(given: dict[Any, Any], request: gr.Request) -> Any:
         upload, how = wanted_photo(given[photo]), given[method]
         if given[asked.what] == _CLASS:
             label = None if given[asked.label] == _LIKELIEST else given[asked.label]
-            said = await service.explain(upload, model=given[asked.model], label=label, method=how)
+            about = {"model": given[asked.model], "label": label}
         else:
-            said = await service.explain(upload, text=given[asked.sentence], method=how)
+            about = {"text": given[asked.sentence]}
+        ask = partial(service.explain, upload, method=how, **about)
+        said = await latest.ask(_visit(request), ask)
+        if not said:
+            return gr.skip()
         found = said.question.words
         return *await _shown(said, given[view]), found if len(found) > 1 else ()
 
@@ -89,10 +97,22 @@ def build(service: Service) -> None:
     async def turn(views: Mapping[str, str], view: str) -> str | None:
         return views.get(view)
 
+    @told
+    async def leave(request: gr.Request) -> None:
+        latest.leave(_visit(request))
+
     given = {photo, *asked, method, view}
     asking = [ask.click, asked.sentence.submit]
-    gr.on(asking, explain, given, [*shown, words], **_PRIVATE)
+    gr.on(asking, explain, given, [*shown, words], trigger_mode="multiple", **_PRIVATE)
+    document = gr.context.Context.root_block
+    assert isinstance(document, gr.Blocks)  # pages are built inside one
+    document.unload(leave)
     view.change(turn, [views, view], sheet, **_PRIVATE)
+
+
+def _visit(request: gr.Request) -> str:
+    """Return what is the same for all that one open page asks."""
+    return request.session_hash or ""
 
 
 class _Subject(NamedTuple):
