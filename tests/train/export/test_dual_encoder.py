@@ -101,6 +101,17 @@ def test_what_that_architecture_cannot_say_is_named(
         dual_encoder(linear_model(tmp_path, **change))
 
 
+def test_what_training_drops_from_the_input_hides_no_linear_head(tmp_path: Path) -> None:
+    model = linear_model(tmp_path)
+    plain = dual_encoder(model).visual_projection.weight
+    model.image_head = torch.nn.Sequential(torch.nn.Dropout(0.3), model.image_head)
+    torch.testing.assert_close(dual_encoder(model.eval()).visual_projection.weight, plain)
+
+    model.image_head = torch.nn.Sequential(*model.image_head, torch.nn.LayerNorm(D))
+    with pytest.raises(ExportError, match="image head is not a linear map alone"):
+        dual_encoder(model)
+
+
 def test_another_head_is_named(tmp_path: Path) -> None:
     model = linear_model(tmp_path)
     model.text_head = build_head("projection", model.text_tower.feature_dim, D)

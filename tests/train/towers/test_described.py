@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from miniclip.errors import TrainingError
 from miniclip.onnx_encoder import OnnxEncoder
 from miniclip.train.export.bundle import FULL, Label, export_model
 from miniclip.train.finetune.export import export_tuned
-from miniclip.train.finetune.source import Looks
+from miniclip.train.finetune.source import Looks, check_looks, load_looks
 from miniclip.train.heads import build_head
 from miniclip.train.model import TwoTower
 from miniclip.train.towers.centre import enlarged_centre
@@ -144,6 +145,22 @@ def test_a_head_may_read_all_layers(tower: LiteTower, tmp_path: Path) -> None:
     found = OnnxEncoder.open(bundle).encode_pixels(pixels)
     np.testing.assert_allclose(found.features, features, atol=1e-3)
     np.testing.assert_allclose(found.embeddings, projected, atol=1e-4)
+
+
+def test_the_run_of_a_bundle_gives_its_tower_to_tune(
+    tower: LiteTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = two_tower(DescribedTower(tower), tmp_path)
+    label = Label("tiny", "MIT", {})
+    bundle = export_model(model, tmp_path / "bundle", label=label, weights=FULL)
+    (tmp_path / "recipe.json").write_text("{}")
+    monkeypatch.setattr(
+        "miniclip.train.run.load_trained", lambda _run: SimpleNamespace(model=model)
+    )
+    looks = load_looks(bundle, str(tmp_path))
+    assert looks.tower is tower
+    pixels = np.random.default_rng(0).random((2, 3, 96, 96), dtype=np.float32)
+    check_looks(looks, OnnxEncoder.open(bundle), pixels)
 
 
 def test_what_reads_all_layers_is_frozen_or_learns_as_a_whole(tower: LiteTower) -> None:

@@ -75,7 +75,7 @@ def _linear_map(
     head: nn.Module, name: str, mean: Tensor | None = None, std: Tensor | None = None
 ) -> _LinearMap:
     """Write head((f - mean) / std) as a matrix and a shift."""
-    if isinstance(head, nn.Sequential) and isinstance(head[0], nn.Dropout):
+    if isinstance(head, nn.Sequential) and len(head) == 2 and isinstance(head[0], nn.Dropout):
         head = head[1]  # what is dropped from the input is dropped in training only
     if not isinstance(head, nn.Linear):
         raise _unfit(f"the {name} head is not a linear map alone ({name}.head.kind)")
